@@ -1,0 +1,132 @@
+"""Records: frozen, keyword-only values that refuse unknown fields, and the field types they are built from.
+
+msgspec checks types when it decodes, not when it constructs; ``checked`` is what holds an in-process caller to the
+same rules as a remote one.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, dataclass_transform
+
+import msgspec
+from msgspec import Meta
+
+from rung.core.errors import Invalid
+
+if TYPE_CHECKING:
+    # mypy finds msgspec's own dataclass transform before ours and would then refuse a required field after an
+    # optional one; to the type checker a record is therefore this plain class.
+    @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+    class Record:
+        """Base of every record."""
+
+        def __post_init__(self) -> None: ...
+
+else:
+
+    class RecordMeta(msgspec.StructMeta):
+        """Makes fields keyword-only in every subclass; msgspec does not inherit that option."""
+
+        def __new__(mcls, name, bases, namespace, **options):
+            options.setdefault("kw_only", True)
+            return super().__new__(mcls, name, bases, namespace, **options)
+
+    class Record(msgspec.Struct, metaclass=RecordMeta, frozen=True, forbid_unknown_fields=True):
+        """Base of every record."""
+
+
+T = TypeVar("T")
+
+Instant = Annotated[datetime, Meta(tz=True)]
+Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+Digest = Annotated[str, Meta(pattern=r"^blake3:[0-9a-f]{64}$")]
+# Names appear in addresses, file names and command lines, so they are kept to what needs quoting nowhere.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Key = Annotated[str, Meta(min_length=1, max_length=250, pattern=r"^[^\x00]+$")]
+Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, Meta(max_length=100_000, pattern=r"^[^\x00]*$")]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Number = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+# Any double, NaN and infinities included; plain ``float`` fields are finite.
+AnyFloat = Annotated[float, Meta(extra={"non_finite": True})]
+Scalar = str | int | float | bool | None
+
+
+class Page(Record, Generic[T]):
+    """One page of a list; ``next`` is the ``after`` of the following page, None on the last."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+class Empty(Record):
+    """Answer of a request that has nothing to say."""
+
+
+def checked(value: Any, kind: type[T]) -> T:
+    """The value decoded anew as ``kind``: types, bounds and finiteness are those of the wire. Raises Invalid."""
+    try:
+        plain = msgspec.to_builtins(value, builtin_types=(datetime, bytes))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"{kind.__name__} cannot be written down: {error}.", code="request.unserialisable") from None
+    return decoded(plain, kind)
+
+
+def decoded(plain: Any, kind: type[T]) -> T:
+    """A record from plain values (dicts, lists, strings, numbers). Raises Invalid with the path of the fault."""
+    try:
+        record = msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        raise Invalid(
+            f"{getattr(kind, '__name__', kind)}: {error}.",
+            code="request.invalid",
+            hint="Compare the request with its entry in /api/openapi.json.",
+        ) from None
+    _refuse_non_finite(plain, kind)
+    return record
+
+
+def _refuse_non_finite(plain: Any, kind: Any, path: str = "") -> None:
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise Invalid(
+            f"{path or 'value'} is {plain}, which is not a finite number.",
+            code="request.not_finite",
+            hint="Leave the field out, or send a finite number.",
+        )
+    if isinstance(plain, dict):
+        open_fields = _non_finite_fields(kind)
+        for key, item in plain.items():
+            if key not in open_fields:
+                _refuse_non_finite(item, None, f"{path}.{key}" if path else str(key))
+    elif isinstance(plain, (list, tuple)):
+        for index, item in enumerate(plain):
+            _refuse_non_finite(item, None, f"{path}[{index}]")
+
+
+_OPEN_FIELDS: dict[Any, frozenset[str]] = {}
+
+
+def _non_finite_fields(kind: Any) -> frozenset[str]:
+    """Names of the fields in which NaN and infinities are values: those whose type mentions ``AnyFloat``."""
+    if kind is None or not isinstance(kind, type):
+        return frozenset()
+    if kind not in _OPEN_FIELDS:
+        try:
+            fields = msgspec.structs.fields(kind)
+        except TypeError:
+            fields = ()
+        _OPEN_FIELDS[kind] = frozenset(f.name for f in fields if _is_open(f.type))
+    return _OPEN_FIELDS[kind]
+
+
+def _is_open(kind: Any) -> bool:
+    extras = [item.extra or {} for item in getattr(kind, "__metadata__", ()) if isinstance(item, Meta)]
+    if any(extra.get("non_finite") for extra in extras):
+        return True
+    if isinstance(kind, type) and hasattr(kind, "__struct_fields__"):
+        return any(_is_open(f.type) for f in msgspec.structs.fields(kind))
+    return any(_is_open(argument) for argument in getattr(kind, "__args__", ()) if argument is not Ellipsis)

@@ -1,0 +1,224 @@
+"""Settings: one frozen record read once, file < environment variable < flag, each value with its source.
+
+The file is ``rung.toml`` in the project's folder or one above. ``server.port`` is ``RUNG_SERVER_PORT`` in the
+environment and ``--set server.port=…`` on the command line. Unknown keys are errors that name the nearest known key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from rung.core.errors import Invalid
+from rung.core.records import Name, Record
+
+FILE = "rung.toml"
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Rate = Annotated[float, Meta(ge=0)]
+
+
+class ServerSettings(Record):
+    """Where the server listens."""
+
+    host: Annotated[str, Meta(description="address to listen on; anything but loopback needs TLS in front")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port of API, UI and foreign protocols; 0 picks one")] = 7474
+    max_body_mb: Annotated[int, Meta(ge=1, le=4096, description="largest request body, MiB")] = 64
+
+
+class StorageSettings(Record):
+    """Where rows and blobs live."""
+
+    database: Annotated[str, Meta(description="database URL; empty: SQLite in the home")] = ""
+    blobs: Annotated[str, Meta(description="blob store URL (file:// or s3://); empty: a folder in the home")] = ""
+
+
+class EngineSettings(Record):
+    """How background work runs."""
+
+    workers: Annotated[int, Meta(ge=1, le=256, description="steps that run side by side in one worker")] = 2
+    lease_s: Annotated[float, Meta(gt=0, le=3600, description="seconds a worker may be silent before its step is given away")] = 30.0
+    tick_s: Annotated[float, Meta(gt=0, le=60, description="seconds between looks at queue, schedules and outbox")] = 0.5
+
+
+class ServingSettings(Record):
+    """How predictions are answered and kept."""
+
+    log_fsync: Annotated[bool, Meta(description="wait for the disk, not only the kernel, before a prediction is answered")] = False
+    segment_mb: Annotated[int, Meta(ge=1, le=1024, description="size at which a segment of the prediction log is sealed, MiB")] = 64
+
+
+class Rates(Record):
+    """Prices from which the cost ledger is computed, in ``currency``."""
+
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217 code of every amount")] = "USD"
+    cpu_hour: Annotated[float, Meta(ge=0, description="price of one CPU core for one hour")] = 0.05
+    gpu_hour: Annotated[float, Meta(ge=0, description="price of one GPU for one hour")] = 2.0
+    gb_month: Annotated[float, Meta(ge=0, description="price of one stored GiB for one month")] = 0.03
+    person_hour: Annotated[float, Meta(ge=0, description="price of one hour of a person's work")] = 60.0
+    prediction_1000: Annotated[float, Meta(ge=0, description="price of serving one thousand predictions")] = 0.001
+
+
+class EnvironmentSettings(Record):
+    """One place packages and deployments live in; everything left out is as in the base settings."""
+
+    url: Annotated[str, Meta(description="address of that environment's server; empty: this one")] = ""
+    approvals: Annotated[int, Meta(ge=0, le=10, description="approvals a promotion there needs")] = 0
+
+
+class Settings(Record):
+    """Every setting of Rung."""
+
+    home: Annotated[str, Meta(description="folder of the embedded store, relative to rung.toml")] = ".rung"
+    project: Annotated[Name, Meta(description="project that requests go to when they name none")] = "default"
+    environment: Annotated[Name, Meta(description="environment this process works in")] = "dev"
+    url: Annotated[str, Meta(description="server to talk to; empty: the embedded platform in the home")] = ""
+    token: Annotated[str, Meta(description="token to authenticate with; empty: the home's own token file")] = ""
+    pipelines: Annotated[tuple[str, ...], Meta(description="Python modules that define pipelines and feature views")] = ("pipelines",)
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    engine: EngineSettings = EngineSettings()
+    serving: ServingSettings = ServingSettings()
+    rates: Rates = Rates()
+    environments: dict[Name, EnvironmentSettings] = {}
+    folder: Annotated[str, Meta(description="the project's folder; found, not set")] = ""
+
+    @property
+    def home_path(self) -> Path:
+        """Absolute path of the home."""
+        return (Path(self.folder or ".") / self.home).resolve()
+
+
+class SettingValue(Record):
+    """One setting, its value and where that came from; secrets are masked."""
+
+    name: str
+    value: str
+    source: str
+    doc: str
+
+
+def load_settings(
+    folder: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings in force in a folder. Raises Invalid for unreadable files, unknown keys and wrong values."""
+    return explained_settings(folder, environ=environ, flags=flags)[0]
+
+
+def explained_settings(
+    folder: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> tuple[Settings, tuple[SettingValue, ...]]:
+    """Settings in force in a folder, and each value with its source."""
+    environ = os.environ if environ is None else environ
+    path = find_file(folder or Path.cwd())
+    plain = _read(path) if path else {}
+    _refuse_unknown(plain, Settings, str(path))
+    sources = dict.fromkeys(_flatten(plain), str(path))
+    for name in _names(Settings):
+        variable = "RUNG_" + name.replace(".", "_").upper()
+        if variable in environ:
+            _set(plain, name, environ[variable])
+            sources[name] = variable
+    for name, value in (flags or {}).items():
+        if name not in set(_names(Settings)):
+            raise _unknown(name, list(_names(Settings)), "--set")
+        _set(plain, name, value)
+        sources[name] = "flag"
+    plain["folder"] = str(path.parent if path else (folder or Path.cwd()).resolve())
+    try:
+        settings = msgspec.convert(plain, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"Settings: {error}.", code="settings.invalid", hint=f"Look at {path or 'the environment'}.") from None
+    return settings, tuple(_explain(settings, sources))
+
+
+def find_file(folder: Path) -> Path | None:
+    """The nearest ``rung.toml`` in the folder or above it."""
+    for place in (folder.resolve(), *folder.resolve().parents):
+        if (place / FILE).is_file():
+            return place / FILE
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise Invalid(f"{path} cannot be read: {error}.", code="settings.unreadable", hint="Mend the file.") from None
+
+
+def _refuse_unknown(plain: Any, kind: Any, where: str, prefix: str = "") -> None:
+    if kind is Settings.__annotations__ or not isinstance(plain, dict):
+        return
+    known = {f.name: f.type for f in msgspec.structs.fields(kind) if f.name != "folder"}
+    for key, value in plain.items():
+        if key not in known:
+            raise _unknown(prefix + key, [prefix + name for name in known], where)
+        inner = known[key]
+        if key == "environments" and isinstance(value, dict):
+            for name, section in value.items():
+                _refuse_unknown(section, EnvironmentSettings, where, f"environments.{name}.")
+        elif isinstance(inner, type) and issubclass(inner, Record):
+            _refuse_unknown(value, inner, where, f"{key}.")
+
+
+def _unknown(name: str, known: list[str], where: str) -> Invalid:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return Invalid(
+        f"{where}: there is no setting {name!r}.",
+        code="settings.unknown_key",
+        hint=f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}.",
+    )
+
+
+def _names(kind: Any, prefix: str = "") -> Iterator[str]:
+    for field in msgspec.structs.fields(kind):
+        if field.name in {"folder", "environments"}:
+            continue
+        if isinstance(field.type, type) and issubclass(field.type, Record):
+            yield from _names(field.type, f"{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def _flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def _set(plain: dict[str, Any], name: str, value: str) -> None:
+    *sections, key = name.split(".")
+    for section in sections:
+        plain = plain.setdefault(section, {})
+    plain[key] = [part.strip() for part in value.split(",")] if key == "pipelines" else value
+
+
+def _explain(settings: Settings, sources: Mapping[str, str]) -> Iterator[SettingValue]:
+    for name in [*_names(Settings), *(f"environments.{e}.{k}" for e in settings.environments for k in ("url", "approvals"))]:
+        value: Any = settings
+        kind: Any = Settings
+        doc = ""
+        for part in name.split("."):
+            if isinstance(value, dict):
+                value, kind = value[part], EnvironmentSettings
+                continue
+            field = next(f for f in msgspec.structs.fields(kind) if f.name == part)
+            doc = next((m.description or "" for m in getattr(field.type, "__metadata__", ()) if isinstance(m, Meta)), "")
+            value, kind = getattr(value, part), field.type
+        shown = "********" if name == "token" and value else str(value)
+        yield SettingValue(name=name, value=shown, source=sources.get(name, "default"), doc=doc)

@@ -1,0 +1,214 @@
+"""Tables of governance."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Index, String, Text, UniqueConstraint, and_, func, or_, select, text
+
+from rung.core.errors import NotFound
+from rung.core.ids import new_id
+from rung.governance.records import AuditEvent, Edge, Grant, Node, Principal, Project, Token
+from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
+
+PROJECT = table("project", id_column(), Column("name", String(128), nullable=False, unique=True), Column("created_at", InstantType, nullable=False))
+PRINCIPAL = table(
+    "principal",
+    id_column(),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("created_at", InstantType, nullable=False),
+    Column("disabled_at", InstantType),
+)
+GRANT = table(
+    "role_grant",
+    Column("project", String(32), primary_key=True),
+    Column("principal", String(32), primary_key=True),
+    Column("role", String(16), nullable=False),
+)
+TOKEN = table(
+    "token",
+    id_column(),
+    Column("principal", String(32), nullable=False),
+    project_column(),
+    Column("secret_digest", String(80), nullable=False, unique=True),
+    Column("label", Text, nullable=False),
+    Column("created_at", InstantType, nullable=False),
+    Column("expires_at", InstantType),
+    Column("revoked_at", InstantType),
+)
+AUDIT = table(
+    "audit_event",
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", InstantType, nullable=False),
+    project_column(),
+    Column("principal", String(128), nullable=False),
+    Column("operation", String(128), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("code", String(128), nullable=False),
+    Column("request", JsonType, nullable=False),
+    Column("previous", String(80), nullable=False),
+    Column("digest", String(80), nullable=False),
+    Index("ix_audit_event_project", "project", "seq"),
+)
+EDGE = table(
+    "lineage_edge",
+    id_column(),
+    project_column(),
+    Column("source_kind", String(128), nullable=False),
+    Column("source_id", String(250), nullable=False),
+    Column("relation", String(128), nullable=False),
+    Column("target_kind", String(128), nullable=False),
+    Column("target_id", String(250), nullable=False),
+    Column("at", InstantType, nullable=False),
+    UniqueConstraint("project", "source_kind", "source_id", "relation", "target_kind", "target_id", name="uq_lineage_edge"),
+    Index("ix_lineage_edge_target", "project", "target_kind", "target_id"),
+)
+
+
+class GovernanceStore:
+    """Rows of governance on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add_project(self, project: Project) -> None:
+        """Enter a project; the unique name may refuse it."""
+        self._connection.execute(PROJECT.insert().values(id=project.id, name=project.name, created_at=project.created_at))
+
+    def find_project(self, name_or_id: str) -> Project | None:
+        """A project by name or id."""
+        row = self._connection.execute(select(PROJECT).where(or_(PROJECT.c.name == name_or_id, PROJECT.c.id == name_or_id))).mappings().first()
+        return None if row is None else Project(**row)
+
+    def projects_of(self, principal: str) -> tuple[Project, ...]:
+        """Projects on which a principal holds a role, by name."""
+        query = select(PROJECT).join(GRANT, GRANT.c.project == PROJECT.c.id).where(GRANT.c.principal == principal).order_by(PROJECT.c.name)
+        return tuple(Project(**row) for row in self._connection.execute(query).mappings())
+
+    def add_principal(self, principal: Principal) -> None:
+        """Enter a principal; the unique name may refuse it."""
+        values = {name: getattr(principal, name) for name in ("id", "name", "kind", "created_at", "disabled_at")}
+        self._connection.execute(PRINCIPAL.insert().values(**values))
+
+    def find_principal(self, name_or_id: str) -> Principal | None:
+        """A principal by name or id."""
+        row = self._connection.execute(select(PRINCIPAL).where(or_(PRINCIPAL.c.name == name_or_id, PRINCIPAL.c.id == name_or_id))).mappings().first()
+        return None if row is None else Principal(**row)
+
+    def principal(self, name: str) -> Principal:
+        """A principal by name. Raises NotFound."""
+        found = self.find_principal(name)
+        if found is None:
+            raise NotFound(f"There is no principal {name!r}.", code="governance.no_principal", hint="`rung principal list` shows them.")
+        return found
+
+    def set_role(self, project: str, principal: str, role: str) -> None:
+        """Give a role in place of any other."""
+        where = and_(GRANT.c.project == project, GRANT.c.principal == principal)
+        self._connection.execute(GRANT.delete().where(where))
+        self._connection.execute(GRANT.insert().values(project=project, principal=principal, role=role))
+
+    def role_of(self, project: str, principal: str) -> Any:
+        """The role a principal holds on a project, None without one."""
+        return self._connection.execute(select(GRANT.c.role).where(GRANT.c.project == project, GRANT.c.principal == principal)).scalar()
+
+    def grants(self, project: str) -> tuple[Grant, ...]:
+        """Members of a project by name."""
+        query = select(PRINCIPAL.c.name, GRANT.c.role).join(PRINCIPAL, PRINCIPAL.c.id == GRANT.c.principal).where(GRANT.c.project == project).order_by(PRINCIPAL.c.name)
+        return tuple(Grant(project=project, principal=row.name, role=row.role) for row in self._connection.execute(query))
+
+    def add_token(self, token: Token, principal: str, secret_digest: str) -> None:
+        """Enter a token by the digest of its secret."""
+        self._connection.execute(
+            TOKEN.insert().values(
+                id=token.id, principal=principal, project=token.project, secret_digest=secret_digest, label=token.label,
+                created_at=token.created_at, expires_at=token.expires_at, revoked_at=token.revoked_at,
+            )
+        )  # fmt: skip
+
+    def find_token(self, secret_digest: str) -> tuple[Token, Principal] | None:
+        """A token and its principal by the digest of the secret."""
+        query = select(TOKEN, PRINCIPAL.c.disabled_at).join(PRINCIPAL, PRINCIPAL.c.id == TOKEN.c.principal).where(TOKEN.c.secret_digest == secret_digest)
+        row = self._connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        holder = self.find_principal(row["principal"])
+        return None if holder is None else (_token(row, holder.name), holder)
+
+    def tokens(self, project: str) -> tuple[Token, ...]:
+        """Tokens of a project, newest first."""
+        query = select(TOKEN, PRINCIPAL.c.name.label("holder")).join(PRINCIPAL, PRINCIPAL.c.id == TOKEN.c.principal).where(TOKEN.c.project == project).order_by(TOKEN.c.id.desc())
+        return tuple(_token(row, row["holder"]) for row in self._connection.execute(query).mappings())
+
+    def revoke_token(self, project: str, token: str, at: datetime) -> Token:
+        """Mark a token revoked. Raises NotFound."""
+        found = next((t for t in self.tokens(project) if t.id == token), None)
+        if found is None:
+            raise NotFound(f"There is no token {token!r}.", code="governance.no_token", hint="`rung token list` shows them.")
+        self._connection.execute(TOKEN.update().where(TOKEN.c.id == token).values(revoked_at=at))
+        return next(t for t in self.tokens(project) if t.id == token)
+
+    def audit_head(self) -> tuple[int, str] | None:
+        """Number and digest of the newest audit event; on PostgreSQL writers queue here until they commit."""
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(text("SELECT pg_advisory_xact_lock(7475)"))
+        row = self._connection.execute(select(AUDIT.c.seq, AUDIT.c.digest).order_by(AUDIT.c.seq.desc()).limit(1)).first()
+        return None if row is None else (row.seq, row.digest)
+
+    def add_audit(self, event: AuditEvent) -> None:
+        """Append an audit event."""
+        self._connection.execute(AUDIT.insert().values(**{name: getattr(event, name) for name in AUDIT.c.keys()}))
+
+    def audit(self, *, project: str | None, limit: int | None, before: int | None = None, operation: str | None = None, principal: str | None = None) -> list[AuditEvent]:
+        """Audit events, newest first; all projects when none is named."""
+        query = select(AUDIT).order_by(AUDIT.c.seq.desc())
+        for held, wanted in ((AUDIT.c.project, project), (AUDIT.c.operation, operation), (AUDIT.c.principal, principal)):
+            query = query if wanted is None else query.where(held == wanted)
+        query = query if before is None else query.where(AUDIT.c.seq < before)
+        query = query if limit is None else query.limit(limit)
+        return [AuditEvent(**row) for row in self._connection.execute(query).mappings()]
+
+    def audit_in_order(self) -> list[AuditEvent]:
+        """The whole log, oldest first."""
+        return self.audit(project=None, limit=None)[::-1]
+
+    def count_audit(self, project: str) -> int:
+        """Number of audit events of a project."""
+        return int(self._connection.execute(select(func.count()).select_from(AUDIT).where(AUDIT.c.project == project)).scalar() or 0)
+
+    def add_edges(self, project: str, edges: list[Edge]) -> None:
+        """Append edges; one that is already there stays as it is."""
+        for edge in edges:
+            values = {
+                "project": project, "source_kind": edge.source.kind, "source_id": edge.source.id,
+                "relation": edge.relation, "target_kind": edge.target.kind, "target_id": edge.target.id,
+            }  # fmt: skip
+            held = select(EDGE.c.id).where(*(EDGE.c[name] == value for name, value in values.items()))
+            if self._connection.execute(held).first() is None:
+                self._connection.execute(EDGE.insert().values(id=new_id(), at=edge.at, **values))
+
+    def edges_at(self, project: str, nodes: list[Node], *, up: bool) -> list[Edge]:
+        """Edges that lead into the nodes (``up``) or out of them."""
+        kind, key = (EDGE.c.target_kind, EDGE.c.target_id) if up else (EDGE.c.source_kind, EDGE.c.source_id)
+        found: list[Edge] = []
+        for node in nodes:
+            query = select(EDGE).where(EDGE.c.project == project, kind == node.kind, key == node.id).order_by(EDGE.c.id)
+            found += [_edge(row) for row in self._connection.execute(query).mappings()]
+        return found
+
+
+def _token(row: Any, principal: str) -> Token:
+    names = ("id", "project", "label", "created_at", "expires_at", "revoked_at")
+    return Token(principal=principal, **{name: row[name] for name in names})
+
+
+def _edge(row: Any) -> Edge:
+    return Edge(
+        source=Node(kind=row["source_kind"], id=row["source_id"]),
+        relation=row["relation"],
+        target=Node(kind=row["target_kind"], id=row["target_id"]),
+        at=row["at"],
+    )

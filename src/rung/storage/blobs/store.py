@@ -1,0 +1,46 @@
+"""The six verbs every blob backend speaks, and the family of backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from rung.core.families import Family
+
+
+class BlobStore(Protocol):
+    """Bytes by digest. ``put`` is durable when it returns, and storing the same bytes twice is harmless."""
+
+    def put(self, source: bytes | Path) -> str:
+        """Keep the bytes, or the file's bytes, and return their digest."""
+        ...
+
+    def get(self, digest: str) -> bytes:
+        """The bytes. Raises NotFound, or Unavailable when they no longer match the digest."""
+        ...
+
+    def exists(self, digest: str) -> bool:
+        """Whether the bytes are here."""
+        ...
+
+    def list(self) -> Iterator[str]:
+        """Every digest kept."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Forget the bytes; forgetting what is not there is harmless."""
+        ...
+
+    def url(self, digest: str) -> str:
+        """An address that a reader of files (Polars, Arrow) can open. Raises NotFound."""
+        ...
+
+
+BACKENDS: Family[Callable[[str], BlobStore]] = Family("blob_backends", "rung.storage.blobs")
+
+
+def open_blobs(url: str) -> BlobStore:
+    """The store at a URL. Raises NotFound for an unknown scheme."""
+    return BACKENDS.get(urlsplit(url).scheme or "file")(url)

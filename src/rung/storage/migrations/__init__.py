@@ -1,0 +1,1 @@
+"""Numbered migrations, forward only: ``mNNNN_<name>.py`` with ``up(connection)``, each in one transaction."""
