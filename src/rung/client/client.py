@@ -1,0 +1,119 @@
+"""The client: one attribute an area, each with that area's verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rung.client.transports import Transport, open_transport
+from rung.core.settings import load_settings
+
+if TYPE_CHECKING:
+    from rung.client.data import DataVerbs
+    from rung.client.delivery import DeliveryVerbs
+    from rung.client.features import FeaturesVerbs
+    from rung.client.governance import GovernanceVerbs
+    from rung.client.maturity import MaturityVerbs
+    from rung.client.monitoring import MonitoringVerbs
+    from rung.client.pipelines import PipelinesVerbs
+    from rung.client.registry import RegistryVerbs
+    from rung.client.serving import ServingVerbs
+    from rung.client.tracking import TrackingVerbs
+    from rung.client.value import ValueVerbs
+
+
+class Client:
+    """Everything that can be asked of a platform; use as a context manager, or call ``close``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    @cached_property
+    def governance(self) -> GovernanceVerbs:
+        """Projects, principals, tokens, audit, lineage."""
+        return self._verbs("governance")
+
+    @cached_property
+    def data(self) -> DataVerbs:
+        """Datasets, versions, profiles, expectations."""
+        return self._verbs("data")
+
+    @cached_property
+    def features(self) -> FeaturesVerbs:
+        """Feature views and point-in-time joins."""
+        return self._verbs("features")
+
+    @cached_property
+    def tracking(self) -> TrackingVerbs:
+        """Experiments, runs, metrics, artifacts."""
+        return self._verbs("tracking")
+
+    @cached_property
+    def pipelines(self) -> PipelinesVerbs:
+        """Pipelines, their runs, triggers, reproduction."""
+        return self._verbs("pipelines")
+
+    @cached_property
+    def registry(self) -> RegistryVerbs:
+        """Models, versions, aliases, gates."""
+        return self._verbs("registry")
+
+    @cached_property
+    def serving(self) -> ServingVerbs:
+        """Deployments and predictions."""
+        return self._verbs("serving")
+
+    @cached_property
+    def monitoring(self) -> MonitoringVerbs:
+        """Monitors, labels, incidents, diagnoses."""
+        return self._verbs("monitoring")
+
+    @cached_property
+    def value(self) -> ValueVerbs:
+        """Value matrix, cost ledger, decisions, rehearsal."""
+        return self._verbs("value")
+
+    @cached_property
+    def maturity(self) -> MaturityVerbs:
+        """Maturity levels with their evidence."""
+        return self._verbs("maturity")
+
+    @cached_property
+    def delivery(self) -> DeliveryVerbs:
+        """Dossiers and promotion between environments."""
+        return self._verbs("delivery")
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+        self.transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _verbs(self, area: str) -> Any:
+        # Imported on first use: a script that only logs metrics never loads Polars for the data verbs.
+        make: Callable[[Transport], Any] = getattr(import_module(f"rung.client.{area}"), area.capitalize() + "Verbs")
+        return make(self.transport)
+
+
+def connect(url: str | None = None, token: str | None = None, project: str | None = None, *, folder: Path | str | None = None) -> Client:
+    """A client for a server, or for the embedded platform of a project's folder.
+
+    Args:
+        url: address of a server; default RUNG_URL or ``url`` in rung.toml; without any, the embedded platform.
+        token: default RUNG_TOKEN, else the token the home keeps for its owner.
+        project: project to work in; default the token's own.
+        folder: where to look for rung.toml; default the working folder.
+
+    Raises:
+        Denied: the token is not good. Unavailable: nothing answers, or the home cannot be used.
+    """
+    given = {"url": url, "token": token, "project": project}
+    flags = {name: value for name, value in given.items() if value is not None}
+    return Client(open_transport(load_settings(Path(folder) if folder else None, flags=flags)))
