@@ -30,12 +30,12 @@ class LocalTransport:
 
     def put_blob(self, source: bytes | Path) -> str:
         """Keep bytes; return their digest. Raises Denied without the right to write."""
-        self._allow("blob:write")
+        self.allow("blob:write")
         return self.platform.blobs.put(source)
 
     def get_blob(self, digest: str) -> bytes:
         """Bytes by digest. Raises NotFound, Denied."""
-        self._allow("blob:read")
+        self.allow("blob:read")
         return self.platform.blobs.get(digest)
 
     def close(self) -> None:
@@ -45,7 +45,8 @@ class LocalTransport:
     def _who(self) -> Caller:
         return self._caller or self.platform.identify(self._token, self._project)
 
-    def _allow(self, permission: str) -> None:
+    def allow(self, permission: str) -> None:
+        """Raise Denied unless the caller holds a permission here."""
         who = self._who()
         if not may(who.role, permission):
             raise Denied(f"{who.name!r} lacks {permission}.", code="governance.denied", hint="Ask an owner of the project.")

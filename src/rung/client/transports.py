@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from rung.core.errors import RungError, Unavailable, rebuilt
-from rung.core.records import Record, checked
+from rung.core.records import checked
 from rung.core.requests import Request, answer_type
 from rung.core.settings import Settings
+from rung.core.wire import WireErrorBody
 
 A = TypeVar("A")
 _PACK = "application/msgpack"
@@ -36,21 +37,6 @@ class Transport(Protocol):
     def close(self) -> None:
         """Let go of connections and files."""
         ...
-
-
-class WireError(Record):
-    """An error as servers write it."""
-
-    kind: str
-    code: str
-    message: str
-    hint: str | None = None
-
-
-class WireErrorBody(Record):
-    """The body of every answer that is not a success."""
-
-    error: WireError
 
 
 class HttpTransport:

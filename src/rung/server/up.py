@@ -1,0 +1,69 @@
+"""``rung up`` and ``rung server``: open the platform, start the engine, say where everything is, serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import import_module
+from importlib.util import find_spec
+
+from rung.app.opening import TOKEN_FILE, open_platform
+from rung.core.errors import Denied
+from rung.core.settings import Settings
+from rung.server.app import build
+from rung.server.run import listening_socket, serve
+
+ADDRESS_FILE = "address"
+
+
+def run(settings: Settings, *, port: int | None, engine: bool, allow_remote: bool, say: Callable[[str], object]) -> None:
+    """Serve a platform until a signal ends it.
+
+    Raises:
+        Conflict: the port is taken, or the database was written by a newer Rung.
+        Unavailable: the home cannot be used.
+    """
+    host = settings.server.host
+    with ExitStack() as stack:
+        listener = listening_socket(host, settings.server.port if port is None else port, allow_remote=allow_remote)
+        stack.callback(listener.close)
+        platform, first = open_platform(settings)
+        stack.callback(platform.close)
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        note = settings.home_path / ADDRESS_FILE
+        note.write_text(address, "utf-8")
+        stack.callback(note.unlink, missing_ok=True)
+        app = build(platform)
+        if engine and find_spec("rung.engine.loop"):
+            background = import_module("rung.engine.loop").Engine(platform)
+            background.start()
+            stack.callback(background.stop)
+        for line in banner(settings, address, first_token=first.secret if first else None):
+            say(line)
+        serve(app, listener)
+
+
+def banner(settings: Settings, address: str, *, first_token: str | None) -> list[str]:
+    """What a person needs to know when the server has started."""
+    token = first_token or _token(settings)
+    lines = [f"Rung is up at {address}", f"  log in    {address}/login?token={token}"]
+    if first_token:
+        lines += [f"  token     {first_token}", f"            the owner's, shown this once; kept in {settings.home_path / TOKEN_FILE}"]
+    lines += [f"  clients   export RUNG_URL={address} RUNG_TOKEN=…", '            or: eval "$(rung env)"', "  stop      Ctrl-C"]
+    return lines
+
+
+def exports(settings: Settings) -> dict[str, str]:
+    """Environment variables that point other clients at the server of this home. Raises Denied without a token."""
+    note = settings.home_path / ADDRESS_FILE
+    held = note.read_text("utf-8").strip() if note.is_file() else f"http://{settings.server.host}:{settings.server.port}"
+    address = settings.url or held
+    token = settings.token or _token(settings)
+    return {"RUNG_URL": address, "RUNG_TOKEN": token, "MLFLOW_TRACKING_URI": address, "MLFLOW_TRACKING_TOKEN": token}
+
+
+def _token(settings: Settings) -> str:
+    try:
+        return (settings.home_path / TOKEN_FILE).read_text("utf-8").strip()
+    except OSError:
+        raise Denied(f"There is no token in {settings.home_path}.", code="governance.no_token_file", hint="Set RUNG_TOKEN, or start `rung up` once.") from None

@@ -1,0 +1,91 @@
+"""Fixtures every floor's tests share: a fresh home, transports to it, and a real server on a free port."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rung.app.local import LocalTransport, local_transport
+from rung.client.client import Client
+from rung.client.transports import HttpTransport, Transport
+from rung.core.settings import Settings, load_settings
+from tests.servers import PostgresServer, RunningServer, postgres_server, running_server
+
+BACKENDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RUNG_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty folder for a platform."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def settings(home: Path, tmp_path: Path) -> Settings:
+    """Settings of a platform in ``home`` on SQLite."""
+    return load_settings(tmp_path, environ={}, flags={"home": str(home)})
+
+
+@pytest.fixture
+def transport(settings: Settings) -> Iterator[LocalTransport]:
+    """The embedded platform, asked as its owner."""
+    opened = local_transport(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(transport: LocalTransport) -> Client:
+    """A client of the embedded platform."""
+    return Client(transport)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of our own on a free loopback port, gone with the session."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each database engine in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def any_settings(backend: str, home: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """Settings of a platform on each database engine in turn."""
+    flags = {"home": str(home)}
+    if backend == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        flags["storage.database"] = server.new_database()
+    return load_settings(tmp_path, environ={}, flags=flags)
+
+
+@pytest.fixture
+def server(home: Path, tmp_path: Path) -> Iterator[RunningServer]:
+    """``rung up`` as a process of its own, on SQLite."""
+    with running_server(home, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(params=("in process", "http"))
+def any_transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """The same platform in process and over HTTP."""
+    if request.param == "in process":
+        yield request.getfixturevalue("transport")
+        return
+    running: RunningServer = request.getfixturevalue("server")
+    remote = HttpTransport(running.url, running.token)
+    yield remote
+    remote.close()
