@@ -63,4 +63,6 @@ def _kept(path: Path) -> str:
     try:
         return path.read_text("utf-8").strip()
     except OSError:
-        raise Denied(f"There is no token at {path}.", code="governance.no_token_file", hint="Set RUNG_TOKEN to a token of this home.") from None
+        raise Denied(
+            f"There is no token at {path}.", code="governance.no_token_file", hint="Set RUNG_TOKEN to a token of this home."
+        ) from None

@@ -22,7 +22,7 @@ from rung.storage.database import Database, sqlite_url
 from rung.storage.migrate import migrate
 from rung.storage.scope import Scope
 
-TOKEN_FILE = "token"
+TOKEN_FILE = "token"  # noqa: S105 - the name of a file
 _FIRST_TOKEN = timedelta(days=365)
 
 
@@ -39,7 +39,9 @@ def open_platform(settings: Settings, clock: Clock | None = None) -> tuple[Platf
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise Unavailable(f"The home {home} cannot be made: {error.strerror}.", code="home.unwritable", hint="Choose another with RUNG_HOME.") from None
+        raise Unavailable(
+            f"The home {home} cannot be made: {error.strerror}.", code="home.unwritable", hint="Choose another with RUNG_HOME."
+        ) from None
     import_stores()
     clock = clock or SystemClock()
     database = Database(settings.storage.database or sqlite_url(home / "rung.db"))

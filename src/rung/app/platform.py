@@ -147,7 +147,11 @@ class Platform:
         found = store.find_project(wanted)
         role = store.role_of(found.id, principal.id) if found else None
         if found is None or role is None:
-            raise NotFound(f"There is no project {wanted!r}, or none that {principal.name!r} is a member of.", code="governance.no_project", hint="`rung project list` shows yours.")
+            raise NotFound(
+                f"There is no project {wanted!r}, or none that {principal.name!r} is a member of.",
+                code="governance.no_project",
+                hint="`rung project list` shows yours.",
+            )
         return Caller(principal=principal.id, name=principal.name, kind=principal.kind, project=found.id, role=role)
 
 

@@ -41,4 +41,8 @@ def verify() -> None:
     elif report.intact:
         click.echo(f"{report.events} events, chain intact, head {report.head}")
     if not report.intact:
-        fail(f"The audit log does not hold at event {report.broken_at}: {report.reason}", code=EXIT_NOT_MET, hint="Compare with a backup of the database.")
+        fail(
+            f"The audit log does not hold at event {report.broken_at}: {report.reason}",
+            code=EXIT_NOT_MET,
+            hint="Compare with a backup of the database.",
+        )

@@ -145,7 +145,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(*[Text(name) for name in columns], title=title, box=SIMPLE_HEAD, title_justify="left")
+    drawn = Table(*columns, title=title, box=SIMPLE_HEAD, title_justify="left")
     for row in rows:
         drawn.add_row(*[Text(value) for value in row])
     Console().print(drawn)

@@ -35,7 +35,7 @@ class _Scanned(click.Group):
 
             near = get_close_matches(args[0], self.list_commands(ctx), n=3)
             if near:
-                error.message += f" Did you mean {' or '.join(near)}?"
+                raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from None
             raise
 
 
@@ -47,7 +47,7 @@ class _Scanned(click.Group):
 @click.option("--project", help="Project to work in.")
 @click.option("--home", help="Home of the embedded platform.")
 @click.pass_context
-def cli(ctx: click.Context, flags: tuple[str, ...], **given: str | None) -> None:
+def cli(ctx: click.Context, /, flags: tuple[str, ...], **given: str | None) -> None:
     """Rung: from data to decision, with evidence.
 
     Start with `rung demo flights`, or `rung init my-project`.
@@ -71,7 +71,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(EXIT_FAILURE)
     except OSError as error:
-        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", hint="Check the path, its rights and the free space.")
+        fail(
+            f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.",
+            hint="Check the path, its rights and the free space.",
+        )
 
 
 if __name__ == "__main__":

@@ -71,9 +71,7 @@ class Unavailable(RungError):
     kind = "unavailable"
 
 
-ERRORS: dict[str, type[RungError]] = {
-    error.kind: error for error in (NotFound, AlreadyExists, Invalid, Conflict, Denied, Unavailable)
-}
+ERRORS: dict[str, type[RungError]] = {error.kind: error for error in (NotFound, AlreadyExists, Invalid, Conflict, Denied, Unavailable)}
 
 
 def rebuilt(kind: str, message: str, *, code: str, hint: str | None = None) -> RungError:

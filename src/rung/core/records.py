@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     class Record:
         """Base of every record."""
 
+        __struct_fields__: ClassVar[tuple[str, ...]]
+
         def __post_init__(self) -> None: ...
 
 else:
@@ -29,7 +31,7 @@ else:
     class RecordMeta(msgspec.StructMeta):
         """Makes fields keyword-only in every subclass; msgspec does not inherit that option."""
 
-        def __new__(mcls, name, bases, namespace, **options):
+        def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
             options.setdefault("kw_only", True)
             return super().__new__(mcls, name, bases, namespace, **options)
 
@@ -38,6 +40,7 @@ else:
 
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
@@ -65,6 +68,16 @@ class Page(Record, Generic[T]):
 
 class Empty(Record):
     """Answer of a request that has nothing to say."""
+
+
+def values_of(record: Record) -> dict[str, Any]:
+    """Field names and values of a record, not copied deeper: what an INSERT wants."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+def replaced(record: R, **changes: Any) -> R:
+    """The record with some fields changed."""
+    return type(record)(**{**values_of(record), **changes})
 
 
 def checked(value: Any, kind: type[T]) -> T:

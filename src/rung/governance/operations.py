@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from rung.core.digests import digest_of
 from rung.core.errors import AlreadyExists, Denied, NotFound
 from rung.core.ids import new_id
-from rung.core.records import Page
+from rung.core.records import Page, replaced
 from rung.core.requests import handles
 from rung.governance import records as r
 from rung.governance.rules import GENESIS, chained, content, token_valid, verify
@@ -120,19 +120,31 @@ def trace_lineage(request: r.TraceLineage, scope: Scope) -> r.Trace:
         front = [node for node in dict.fromkeys(reached) if node not in nodes]
         nodes |= dict.fromkeys(front)
     if not edges and not store.edges_at(scope.project, [start], up=request.direction != "up"):
-        raise NotFound(f"Nothing is known of {request.kind} {request.id!r}.", code="governance.no_lineage", hint="Check kind and id, for example model_version churn:3.")
+        raise NotFound(
+            f"Nothing is known of {request.kind} {request.id!r}.",
+            code="governance.no_lineage",
+            hint="Check kind and id, for example model_version churn:3.",
+        )
     return r.Trace(start=start, nodes=tuple(nodes), edges=tuple(edges))
 
 
 def authenticate(store: GovernanceStore, secret: str, now: datetime) -> tuple[r.Token, r.Principal]:
     """Token and principal behind a secret. Raises Denied."""
     found = store.find_token(digest_of(secret.encode())) if secret else None
-    if found is None or not token_valid(expires_at=found[0].expires_at, revoked_at=found[0].revoked_at, disabled_at=found[1].disabled_at, now=now):
-        raise Denied("The token is missing, unknown, expired or revoked.", code="governance.bad_token", hint="Set RUNG_TOKEN; `rung token create` makes one.")
+    if found is None or not token_valid(
+        expires_at=found[0].expires_at, revoked_at=found[0].revoked_at, disabled_at=found[1].disabled_at, now=now
+    ):
+        raise Denied(
+            "The token is missing, unknown, expired or revoked.",
+            code="governance.bad_token",
+            hint="Set RUNG_TOKEN; `rung token create` makes one.",
+        )
     return found
 
 
-def new_token(store: GovernanceStore, principal: r.Principal, project: str, now: datetime, *, label: str, expires_at: datetime | None) -> r.NewToken:
+def new_token(
+    store: GovernanceStore, principal: r.Principal, project: str, now: datetime, *, label: str, expires_at: datetime | None
+) -> r.NewToken:
     """A token row and the secret it stands for: 256 random bits, so a plain fast hash of it is enough."""
     secret = "rung_" + secrets.token_urlsafe(32)
     token = r.Token(id=new_id(), principal=principal.name, project=project, label=label, created_at=now, expires_at=expires_at)
@@ -140,7 +152,9 @@ def new_token(store: GovernanceStore, principal: r.Principal, project: str, now:
     return r.NewToken(token=token, secret=secret)
 
 
-def append_audit(scope: Scope, *, principal: str, operation: str, target: str, outcome: r.Outcome, code: str, request: dict[str, object]) -> None:
+def append_audit(
+    scope: Scope, *, principal: str, operation: str, target: str, outcome: r.Outcome, code: str, request: dict[str, object]
+) -> None:
     """Chain one audit event to the log, in the scope's transaction."""
     store = GovernanceStore(scope.connection)
     seq, previous = store.audit_head() or (0, GENESIS)
@@ -148,4 +162,4 @@ def append_audit(scope: Scope, *, principal: str, operation: str, target: str, o
         seq=seq + 1, at=scope.now, project=scope.project, principal=principal, operation=operation, target=target,
         outcome=outcome, code=code, request=request, previous=previous, digest="",
     )  # fmt: skip
-    store.add_audit(r.AuditEvent(**{**{f: getattr(event, f) for f in event.__struct_fields__}, "digest": chained(previous, content(event))}))  # type: ignore[attr-defined]
+    store.add_audit(replaced(event, digest=chained(previous, content(event))))

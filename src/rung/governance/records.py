@@ -232,5 +232,3 @@ class PrincipalCreated(Event):
 
     kind: ClassVar[str] = "principal.created"
     principal: Name
-
-

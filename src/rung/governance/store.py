@@ -9,10 +9,13 @@ from sqlalchemy import BigInteger, Column, Connection, Index, String, Text, Uniq
 
 from rung.core.errors import NotFound
 from rung.core.ids import new_id
+from rung.core.records import values_of
 from rung.governance.records import AuditEvent, Edge, Grant, Node, Principal, Project, Token
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
-PROJECT = table("project", id_column(), Column("name", String(128), nullable=False, unique=True), Column("created_at", InstantType, nullable=False))
+PROJECT = table(
+    "project", id_column(), Column("name", String(128), nullable=False, unique=True), Column("created_at", InstantType, nullable=False)
+)
 PRINCIPAL = table(
     "principal",
     id_column(),
@@ -80,7 +83,11 @@ class GovernanceStore:
 
     def find_project(self, name_or_id: str) -> Project | None:
         """A project by name or id."""
-        row = self._connection.execute(select(PROJECT).where(or_(PROJECT.c.name == name_or_id, PROJECT.c.id == name_or_id))).mappings().first()
+        row = (
+            self._connection.execute(select(PROJECT).where(or_(PROJECT.c.name == name_or_id, PROJECT.c.id == name_or_id)))
+            .mappings()
+            .first()
+        )
         return None if row is None else Project(**row)
 
     def projects_of(self, principal: str) -> tuple[Project, ...]:
@@ -95,7 +102,11 @@ class GovernanceStore:
 
     def find_principal(self, name_or_id: str) -> Principal | None:
         """A principal by name or id."""
-        row = self._connection.execute(select(PRINCIPAL).where(or_(PRINCIPAL.c.name == name_or_id, PRINCIPAL.c.id == name_or_id))).mappings().first()
+        row = (
+            self._connection.execute(select(PRINCIPAL).where(or_(PRINCIPAL.c.name == name_or_id, PRINCIPAL.c.id == name_or_id)))
+            .mappings()
+            .first()
+        )
         return None if row is None else Principal(**row)
 
     def principal(self, name: str) -> Principal:
@@ -117,7 +128,12 @@ class GovernanceStore:
 
     def grants(self, project: str) -> tuple[Grant, ...]:
         """Members of a project by name."""
-        query = select(PRINCIPAL.c.name, GRANT.c.role).join(PRINCIPAL, PRINCIPAL.c.id == GRANT.c.principal).where(GRANT.c.project == project).order_by(PRINCIPAL.c.name)
+        query = (
+            select(PRINCIPAL.c.name, GRANT.c.role)
+            .join(PRINCIPAL, PRINCIPAL.c.id == GRANT.c.principal)
+            .where(GRANT.c.project == project)
+            .order_by(PRINCIPAL.c.name)
+        )
         return tuple(Grant(project=project, principal=row.name, role=row.role) for row in self._connection.execute(query))
 
     def add_token(self, token: Token, principal: str, secret_digest: str) -> None:
@@ -131,7 +147,11 @@ class GovernanceStore:
 
     def find_token(self, secret_digest: str) -> tuple[Token, Principal] | None:
         """A token and its principal by the digest of the secret."""
-        query = select(TOKEN, PRINCIPAL.c.disabled_at).join(PRINCIPAL, PRINCIPAL.c.id == TOKEN.c.principal).where(TOKEN.c.secret_digest == secret_digest)
+        query = (
+            select(TOKEN, PRINCIPAL.c.disabled_at)
+            .join(PRINCIPAL, PRINCIPAL.c.id == TOKEN.c.principal)
+            .where(TOKEN.c.secret_digest == secret_digest)
+        )
         row = self._connection.execute(query).mappings().first()
         if row is None:
             return None
@@ -140,7 +160,12 @@ class GovernanceStore:
 
     def tokens(self, project: str) -> tuple[Token, ...]:
         """Tokens of a project, newest first."""
-        query = select(TOKEN, PRINCIPAL.c.name.label("holder")).join(PRINCIPAL, PRINCIPAL.c.id == TOKEN.c.principal).where(TOKEN.c.project == project).order_by(TOKEN.c.id.desc())
+        query = (
+            select(TOKEN, PRINCIPAL.c.name.label("holder"))
+            .join(PRINCIPAL, PRINCIPAL.c.id == TOKEN.c.principal)
+            .where(TOKEN.c.project == project)
+            .order_by(TOKEN.c.id.desc())
+        )
         return tuple(_token(row, row["holder"]) for row in self._connection.execute(query).mappings())
 
     def revoke_token(self, project: str, token: str, at: datetime) -> Token:
@@ -160,9 +185,17 @@ class GovernanceStore:
 
     def add_audit(self, event: AuditEvent) -> None:
         """Append an audit event."""
-        self._connection.execute(AUDIT.insert().values(**{name: getattr(event, name) for name in AUDIT.c.keys()}))
+        self._connection.execute(AUDIT.insert().values(**values_of(event)))
 
-    def audit(self, *, project: str | None, limit: int | None, before: int | None = None, operation: str | None = None, principal: str | None = None) -> list[AuditEvent]:
+    def audit(
+        self,
+        *,
+        project: str | None,
+        limit: int | None,
+        before: int | None = None,
+        operation: str | None = None,
+        principal: str | None = None,
+    ) -> list[AuditEvent]:
         """Audit events, newest first; all projects when none is named."""
         query = select(AUDIT).order_by(AUDIT.c.seq.desc())
         for held, wanted in ((AUDIT.c.project, project), (AUDIT.c.operation, operation), (AUDIT.c.principal, principal)):

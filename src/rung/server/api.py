@@ -37,7 +37,9 @@ def api_routes(platform: Platform) -> list[Route]:
         transport = transport_of(platform, request)
         digest = request.path_params["digest"]
         await to_thread.run_sync(transport.allow, "blob:read")
-        return FileResponse(platform.blobs.url(digest), media_type="application/octet-stream", headers={"content-disposition": "attachment"})
+        return FileResponse(
+            platform.blobs.url(digest), media_type="application/octet-stream", headers={"content-disposition": "attachment"}
+        )
 
     async def description(request: Request) -> Response:
         return Response(await to_thread.run_sync(_openapi_json), media_type=_JSON)
@@ -61,7 +63,9 @@ async def limited_body(request: Request, limit_mb: int) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            raise Invalid(f"The body is larger than {limit_mb} MiB.", code="request.too_large", hint="Send less at once, or files as blobs.")
+            raise Invalid(
+                f"The body is larger than {limit_mb} MiB.", code="request.too_large", hint="Send less at once, or files as blobs."
+            )
         parts.append(part)
     return b"".join(parts)
 
@@ -76,7 +80,9 @@ def _answer(platform: Platform, request: Request, body: bytes) -> Response:
         decode: Any = msgspec.msgpack.decode if media == _PACK else msgspec.json.decode
         asked = decode(body or (b"\x80" if media == _PACK else b"{}"), type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"{kind.__name__}: {error}.", code="request.invalid", hint="Compare the request with its entry in /api/openapi.json.") from None
+        raise Invalid(
+            f"{kind.__name__}: {error}.", code="request.invalid", hint="Compare the request with its entry in /api/openapi.json."
+        ) from None
     return _encoded(request, platform.answer(asked, caller))
 
 

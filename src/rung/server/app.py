@@ -65,5 +65,3 @@ def _health_routes(platform: Platform) -> list[Route]:
         return JSONResponse({"ready": True})
 
     return [Route("/healthz", healthz), Route("/health", healthz), Route("/readyz", readyz)]
-
-

@@ -54,7 +54,17 @@ class Guard:
         connection = HTTPConnection(scope)
         reason = self._refusal(connection, scope["method"])
         if reason:
-            await JSONResponse({"error": {"kind": "denied", "code": "server.foreign_origin", "message": reason, "hint": "Open the server by its own address."}}, 403)(scope, receive, send)
+            await JSONResponse(
+                {
+                    "error": {
+                        "kind": "denied",
+                        "code": "server.foreign_origin",
+                        "message": reason,
+                        "hint": "Open the server by its own address.",
+                    }
+                },
+                403,
+            )(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

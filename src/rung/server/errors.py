@@ -50,5 +50,12 @@ async def on_fault(request: Request, error: Exception) -> Response:
     """The last resort: a defect of ours. The client sees a number, the log the story."""
     number = new_id()
     LOG.error("fault %s at %s %s\n%s", number, request.method, request.url.path, "".join(traceback.format_exception(error)))
-    body = {"error": {"kind": "unavailable", "code": "server.fault", "message": f"The server failed; its log has fault {number}.", "hint": "Report it with that number."}}
+    body = {
+        "error": {
+            "kind": "unavailable",
+            "code": "server.fault",
+            "message": f"The server failed; its log has fault {number}.",
+            "hint": "Report it with that number.",
+        }
+    }
     return Response(msgspec.json.encode(body), 500, media_type="application/json")

@@ -22,8 +22,9 @@ def openapi() -> dict[str, Any]:
     wanted = [*kinds, *(answer_type(kind) for kind in kinds), WireErrorBody]
     schemas, components = msgspec.json.schema_components(wanted, ref_template=_REFERENCE)
     requests, answers, error = schemas[: len(kinds)], schemas[len(kinds) : -1], schemas[-1]
-    failures = {str(status): {"description": kind, "content": {"application/json": {"schema": error}}} for kind, status in _by_status().items()}
-    paths = {
+    content = {"application/json": {"schema": error}}
+    failures: dict[str, Any] = {str(status): {"description": kind, "content": content} for kind, status in _by_status().items()}
+    paths: dict[str, Any] = {
         f"/api/{kind.operation}": {
             "post": {
                 "operationId": kind.operation,
@@ -33,7 +34,7 @@ def openapi() -> dict[str, Any]:
                 "x-effect": kind.effect,
                 "security": [{"token": []}],
                 "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
-                "responses": {"200": {"description": "The answer.", "content": {"application/json": {"schema": answer}}}, **failures},
+                "responses": failures | {"200": {"description": "The answer.", "content": {"application/json": {"schema": answer}}}},
             }
         }
         for kind, asked, answer in zip(kinds, requests, answers, strict=True)

@@ -35,9 +35,13 @@ def listening_socket(host: str, port: int, *, allow_remote: bool = False) -> soc
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise Conflict(
-                f"Port {port} on {host} is taken.", code="server.port_taken", hint="Stop what listens there, or choose another: --set server.port=0 picks a free one."
+                f"Port {port} on {host} is taken.",
+                code="server.port_taken",
+                hint="Stop what listens there, or choose another: --set server.port=0 picks a free one.",
             ) from None
-        raise Invalid(f"Cannot listen on {host}:{port}: {error.strerror}.", code="server.bad_address", hint="Check server.host and server.port.") from None
+        raise Invalid(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", code="server.bad_address", hint="Check server.host and server.port."
+        ) from None
     listener.listen(1024)
     return listener
 
@@ -45,5 +49,7 @@ def listening_socket(host: str, port: int, *, allow_remote: bool = False) -> soc
 def serve(app: ASGIApp, listener: socket.socket) -> None:
     """Serve until a signal ends it; requests under way are finished first."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+    config = uvicorn.Config(
+        app, loop="uvloop", http="httptools", access_log=False, log_level="warning", timeout_graceful_shutdown=10, server_header=False
+    )
     uvicorn.Server(config).run(sockets=[listener])

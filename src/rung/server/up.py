@@ -66,4 +66,6 @@ def _token(settings: Settings) -> str:
     try:
         return (settings.home_path / TOKEN_FILE).read_text("utf-8").strip()
     except OSError:
-        raise Denied(f"There is no token in {settings.home_path}.", code="governance.no_token_file", hint="Set RUNG_TOKEN, or start `rung up` once.") from None
+        raise Denied(
+            f"There is no token in {settings.home_path}.", code="governance.no_token_file", hint="Set RUNG_TOKEN, or start `rung up` once."
+        ) from None

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from rung.core.errors import Conflict, RungError, Unavailable
+from rung.core.errors import Conflict, Unavailable
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -161,7 +161,7 @@ class _Writer:
                 for work, answer in group:
                     outcomes.append((answer, *self._one(connection, work)))
                 connection.exec_driver_sql("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - the thread must live on, and every waiter must hear of it
+        except BaseException as error:
             told = unavailable(error) if isinstance(error, DBAPIError) else error
             for _, answer in group:
                 answer.set_exception(told)
@@ -180,7 +180,7 @@ class _Writer:
             value = work(connection)
         except OperationalError:
             raise  # disk full, I/O: the state of the whole group is unknown
-        except BaseException as error:  # noqa: BLE001 - handed to the waiter, see below
+        except BaseException as error:
             connection.exec_driver_sql("ROLLBACK TO one")
             connection.exec_driver_sql("RELEASE one")
             return None, _told(error)
@@ -189,7 +189,7 @@ class _Writer:
 
 
 def _told(error: BaseException) -> BaseException:
-    if isinstance(error, IntegrityError) and not isinstance(error, RungError):
+    if isinstance(error, IntegrityError):
         return Conflict("The rows contradict others that are already there.", code="storage.conflict", hint="Look again, then repeat.")
     return error
 

@@ -11,7 +11,8 @@ import pkgutil
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, Integer, String, inspect as reflect, select, text
+from sqlalchemy import Column, Connection, Integer, String, select, text
+from sqlalchemy import inspect as reflect
 
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict
@@ -70,7 +71,11 @@ def _migrate(connection: Connection, now: datetime) -> list[Migration]:
         )
     for step in steps:
         if step.number in held and held[step.number].checksum != step.checksum:
-            raise Conflict(f"Migration {step.number} ({step.name}) was changed after it was applied.", code="storage.edited_migration", hint="Restore its file.")
+            raise Conflict(
+                f"Migration {step.number} ({step.name}) was changed after it was applied.",
+                code="storage.edited_migration",
+                hint="Restore its file.",
+            )
     due = [step for step in steps if step.number not in held]
     for step in due:
         up: Callable[[Connection], None] = importlib.import_module(f"{migrations.__name__}.m{step.number:04d}_{step.name}").up

@@ -61,9 +61,7 @@ def emit(scope: Scope, event: Event) -> None:
 
 def waiting(connection: Connection, now: Any, limit: int = 100) -> list[OutboxEntry]:
     """Undelivered events that are due, oldest first."""
-    query = (
-        select(OUTBOX).where(OUTBOX.c.delivered_at.is_(None), OUTBOX.c.due_at <= now).order_by(OUTBOX.c.id).limit(limit)
-    )
+    query = select(OUTBOX).where(OUTBOX.c.delivered_at.is_(None), OUTBOX.c.due_at <= now).order_by(OUTBOX.c.id).limit(limit)
     return [_entry(row) for row in connection.execute(query).mappings()]
 
 
@@ -87,6 +85,4 @@ def as_event(entry: OutboxEntry) -> Event | None:
 
 
 def _entry(row: Any) -> OutboxEntry:
-    return OutboxEntry(**{name: row[name] for name in OutboxEntry.__struct_fields__})  # type: ignore[attr-defined]
-
-
+    return OutboxEntry(**{name: row[name] for name in OutboxEntry.__struct_fields__})

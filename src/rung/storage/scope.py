@@ -39,7 +39,9 @@ class Scope:
     def connection(self) -> Connection:
         """The connection of the transaction. Raises Invalid in the preparing phase of ``work``."""
         if self.open_connection is None:
-            raise Invalid("This handler has no transaction; use scope.read, or save in the function it returns.", code="platform.no_transaction")
+            raise Invalid(
+                "This handler has no transaction; use scope.read, or save in the function it returns.", code="platform.no_transaction"
+            )
         return self.open_connection
 
     @property

@@ -26,7 +26,9 @@ class LocalBlobs:
         try:
             (self.root / "incoming").mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise Unavailable(f"The blob folder {self.root} cannot be made: {error.strerror}.", code="blobs.unwritable", hint="Check its rights.") from None
+            raise Unavailable(
+                f"The blob folder {self.root} cannot be made: {error.strerror}.", code="blobs.unwritable", hint="Check its rights."
+            ) from None
 
     def put(self, source: bytes | Path) -> str:
         """Keep bytes, or a file's bytes; return their digest. Raises Unavailable when the disk refuses."""
@@ -34,7 +36,9 @@ class LocalBlobs:
             return self._put(source)
         except OSError as error:
             raise Unavailable(
-                f"The blob cannot be written: {error.strerror}.", code="blobs.unwritable", hint="Free some space, or check the rights of the home."
+                f"The blob cannot be written: {error.strerror}.",
+                code="blobs.unwritable",
+                hint="Free some space, or check the rights of the home.",
             ) from None
 
     def get(self, digest: str) -> bytes:
@@ -116,5 +120,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-

@@ -1,0 +1,47 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test test-all check bench docs lock clean
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q $(VENV)/lib src || true
+	touch $(STAMP)
+
+setup: $(STAMP)  ## install the locked dependencies and Rung itself into .venv
+
+demo: $(STAMP)  ## run the flights story: DEMO_ARGS="--exit --json out.json"
+	$(BIN)/rung demo flights $(DEMO_ARGS)
+
+test: $(STAMP)  ## the whole suite but the long sweeps
+	scripts/system-packages
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(TEST_ARGS)
+
+test-all: $(STAMP)  ## everything, long sweeps included
+	scripts/system-packages
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_ARGS)
+
+check: $(STAMP)  ## style, types, floors, sizes
+	$(BIN)/ruff check src tests benchmarks examples scripts
+	$(BIN)/ruff format --check src tests benchmarks examples scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/sizes.py
+	$(BIN)/python scripts/changelog.py check
+
+bench: $(STAMP)  ## measured claims, with versions
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP)  ## run every snippet of the docs
+	$(BIN)/python -m pytest tests/docs $(TEST_ARGS)
+
+lock: $(STAMP)  ## resolve the dependencies anew; needs uv
+	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 -o requirements.lock
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache demo-project
