@@ -90,13 +90,11 @@ class Platform:
         handler = handler_of(kind)
         request = checked(request, kind)
         scope = self.scope(caller)
-        if not may(caller.role, kind.permission):
-            self._note(scope, caller, request, "denied", "governance.denied")
-            raise Denied(
-                f"{caller.name!r} may not {kind.operation}: it needs {kind.permission}, and the role here is {caller.role or 'none'}.",
-                code="governance.denied",
-                hint="Ask an owner of the project for a role that includes it.",
-            )
+        try:
+            self.admit(kind, caller)
+        except Denied as error:
+            self._note(scope, caller, request, "denied", error.code)
+            raise
         try:
             return self._run(request, handler, scope, caller)
         except RungError as error:
@@ -106,6 +104,15 @@ class Platform:
         finally:
             if kind.operation.startswith("governance."):
                 self._identities.clear()
+
+    def admit(self, kind: type[Request[Any]], caller: Caller) -> None:
+        """Raise Denied unless the caller's role holds the permission a request needs."""
+        if not may(caller.role, kind.permission):
+            raise Denied(
+                f"{caller.name!r} may not {kind.operation}: it needs {kind.permission}, and the role here is {caller.role or 'none'}.",
+                code="governance.denied",
+                hint="Ask an owner of the project for a role that includes it.",
+            )
 
     def scope(self, caller: Caller) -> Scope:
         """The world a caller's handlers run in, now."""

@@ -1,0 +1,78 @@
+"""Records and their checks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from rung.core.errors import ERRORS, Invalid, NotFound, rebuilt
+from rung.core.records import AnyFloat, Name, Number, Record, checked, decoded, replaced
+from rung.core.requests import Effect, Request, answer_type
+
+
+class Point(Record):
+    """A measured value."""
+
+    step: Number
+    value: AnyFloat
+    weight: float = 1.0
+
+
+class Ask(Request[Point]):
+    """A question."""
+
+    operation = "test.ask"
+    permission = "test:read"
+    effect: ClassVar[Effect] = "read"
+    name: Name
+    points: tuple[Point, ...] = ()
+
+
+def test_a_record_is_built_by_keyword_and_cannot_be_changed() -> None:
+    point = Point(step=1, value=2.0)
+    with pytest.raises(AttributeError):
+        point.step = 2  # type: ignore[misc]
+    assert replaced(point, step=2).step == 2
+
+
+def test_an_unknown_field_is_named() -> None:
+    with pytest.raises(Invalid, match="colour"):
+        decoded({"step": 1, "value": 1.0, "colour": "red"}, Point)
+
+
+def test_a_wrong_type_that_construction_let_through_is_found() -> None:
+    with pytest.raises(Invalid, match=r"int.*name"):
+        checked(Ask(name=5), Ask)  # type: ignore[arg-type]
+
+
+def test_a_number_too_large_for_its_column_is_refused() -> None:
+    with pytest.raises(Invalid, match="step"):
+        checked(Point(step=2**70, value=1.0), Point)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_plain_float_is_finite_and_an_open_one_need_not_be(value: float) -> None:
+    assert repr(checked(Point(step=1, value=value), Point).value) == repr(value)
+    with pytest.raises(Invalid, match="weight"):
+        checked(Point(step=1, value=1.0, weight=value), Point)
+
+
+def test_nested_open_floats_keep_their_freedom() -> None:
+    asked = checked(Ask(name="a", points=(Point(step=1, value=float("inf")),)), Ask)
+    assert asked.points[0].value == float("inf")
+
+
+def test_the_answer_type_is_read_from_the_base() -> None:
+    assert answer_type(Ask) is Point
+
+
+def test_every_error_survives_the_wire() -> None:
+    for kind in ERRORS:
+        error = rebuilt(kind, "No such thing.", code="test.code", hint="Look elsewhere.")
+        assert (error.kind, error.message, error.code, error.hint) == (kind, "No such thing.", "test.code", "Look elsewhere.")
+
+
+def test_an_error_of_a_newer_server_is_unavailable() -> None:
+    assert rebuilt("too_hot", "Too hot.", code="x").kind == "unavailable"
+    assert isinstance(rebuilt("not_found", "Gone.", code="x"), NotFound)
