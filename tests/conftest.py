@@ -72,9 +72,17 @@ def any_settings(backend: str, home: Path, tmp_path: Path, request: pytest.Fixtu
     return load_settings(tmp_path, environ={}, flags=flags)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """``rung up`` as a process of its own, on SQLite, shared by the tests of a module."""
+    folder = tmp_path_factory.mktemp("server")
+    with running_server(folder / "home", folder) as running:
+        yield running
+
+
 @pytest.fixture
-def server(home: Path, tmp_path: Path) -> Iterator[RunningServer]:
-    """``rung up`` as a process of its own, on SQLite."""
+def fresh_server(home: Path, tmp_path: Path) -> Iterator[RunningServer]:
+    """``rung up`` on an empty home, for one test alone."""
     with running_server(home, tmp_path) as running:
         yield running
 
@@ -85,7 +93,7 @@ def any_transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     if request.param == "in process":
         yield request.getfixturevalue("transport")
         return
-    running: RunningServer = request.getfixturevalue("server")
+    running: RunningServer = request.getfixturevalue("fresh_server")
     remote = HttpTransport(running.url, running.token)
     yield remote
     remote.close()
