@@ -1,0 +1,1 @@
+"""Evidence queries: each file answers a few related criteria from what the snapshot of records holds."""

@@ -1,0 +1,595 @@
+"""Records and requests of value."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from rung.core.events import Event
+from rung.core.records import Count, Digest, Id, Instant, Key, Line, Name, Number, Record, Share, Text
+from rung.core.requests import Effect, Request
+
+CostKind = Literal["compute", "serving", "storage", "labels", "people", "incidents", "other"]
+BaselineKind = Literal["holdout", "shadow", "before_after", "no_model"]
+Action = Literal["retrain", "fix_data", "wait", "rollback", "nothing"]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+Hours = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class Interval(Record):
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class ValueMatrix(Record):
+    """Money per outcome of a model; immutable, numbered per model, the newest one is in force.
+
+    Classification counts ``tp fp fn tn``. Regression counts ``over`` and ``under`` per unit of error beyond ``free``.
+    ``before_per_1000`` is what a thousand cases were worth before there was a model, if somebody measured it.
+    """
+
+    id: Id
+    model: Name
+    number: Number
+    currency: Currency
+    tp: float = 0.0
+    fp: float = 0.0
+    fn: float = 0.0
+    tn: float = 0.0
+    over: float = 0.0
+    under: float = 0.0
+    free: float = 0.0
+    before_per_1000: float | None = None
+    note: Line = ""
+    created_at: Instant
+    created_by: Line
+
+
+class Goal(Record):
+    """Why a model exists, by which figure that is judged, and who answers for it."""
+
+    model: Name
+    goal: Text
+    kpi: Line
+    owner: Line
+    backup: Line = ""
+    reviewed_at: Instant
+
+
+class Rate(Record):
+    """A declared price of the cost ledger."""
+
+    name: Line
+    amount: float
+    unit: Line
+    currency: Currency
+
+
+class LedgerEntry(Record):
+    """Money spent on a model. Entries are only ever added; a correction is another entry.
+
+    ``amount`` is ``quantity`` times ``rate``. ``spent_at`` is the instant the money belongs to, in the time of the
+    predictions: a run started by a decision counts at that decision's ``as_of``.
+    """
+
+    id: Id
+    model: Name
+    kind: CostKind
+    amount: float
+    currency: Currency
+    quantity: float
+    unit: Line
+    rate: float
+    basis: Line
+    subject: Line = ""
+    spent_at: Instant
+    created_at: Instant
+    created_by: Line
+
+
+class MonthValue(Record):
+    """One month of a model, by prediction time. Money of rows without a label stands apart in ``pending``."""
+
+    month: Line
+    predictions: Count
+    acted: Count
+    matured: Count
+    matured_share: Share
+    gross: float
+    baseline: float
+    incremental: Interval
+    costs: dict[str, float]
+    cost: float
+    net: float
+    pending: Interval | None = None
+
+
+class ThresholdAdvice(Record):
+    """The threshold that would have earned most on the matured rows, against the one in use."""
+
+    current: float
+    best: float
+    theoretical: float
+    current_value: float
+    best_value: float
+    lost: float
+
+
+class ValueReport(Record):
+    """What a model earned and cost over a period; measured on matured outcomes only."""
+
+    id: Id
+    number: Number
+    model: Name
+    deployment: Name
+    start: Instant
+    end: Instant
+    as_of: Instant
+    currency: Currency
+    matrix: Number
+    basis: BaselineKind
+    basis_note: Line
+    predictions: Count
+    acted: Count
+    matured: Count
+    matured_share: Share
+    outcomes: dict[str, int]
+    gross: float
+    baseline: float
+    incremental: Interval
+    costs: dict[str, float]
+    cost: float
+    net: Interval
+    roi: float | None
+    roi_low: float | None
+    roi_high: float | None
+    payback_day: Instant | None
+    break_even_predictions: float | None
+    value_per_1000: float | None
+    threshold: ThresholdAdvice | None
+    pending_rows: Count
+    pending: Interval | None
+    months: tuple[MonthValue, ...]
+    undated_cost: float
+    notes: tuple[str, ...]
+    created_at: Instant
+    created_by: Line
+
+
+class PolicySettings(Record):
+    """The numbers of a retraining policy.
+
+    A period is ``period_days`` long. ``margin`` is the m of "gain > m x cost". ``recoverable`` is the share of a measured
+    loss that a retraining is taken to win back when no challenger was measured. ``effect_floor`` and ``allowed_loss`` are
+    the lines of the drift and performance triggers.
+    """
+
+    period_days: Annotated[int, Meta(ge=1, le=366)] = 30
+    every_periods: Annotated[int, Meta(ge=1, le=1000)] = 1
+    margin: Annotated[float, Meta(ge=0, le=100)] = 1.5
+    horizon_periods: Annotated[float, Meta(gt=0, le=1000)] = 3.0
+    recoverable: Share = 0.5
+    min_labelled: Share = 0.5
+    effect_floor: Annotated[float, Meta(ge=0)] = 0.1
+    allowed_loss: Annotated[float, Meta(ge=0)] = 0.02
+    cooldown_days: Annotated[float, Meta(ge=0, le=3660)] = 20.0
+    budget_per_month: Annotated[int, Meta(ge=0, le=1000)] = 2
+    fail_probability: Share = 0.02
+    fail_loss: Annotated[float, Meta(ge=0)] = 0.0
+    people_hours: Hours = 0.5
+
+
+class RetrainingPolicy(Record):
+    """Which rule decides about a model's retraining, and why that one; numbered, the newest is in force."""
+
+    id: Id
+    model: Name
+    number: Number
+    policy: Name
+    settings: PolicySettings
+    reason: Text
+    created_at: Instant
+    created_by: Line
+
+
+class Evidence(Record):
+    """Everything a policy may look at, as known at ``as_of``. Money is per period; None means not known."""
+
+    as_of: Instant
+    cause: Name = "none"
+    curable: bool = False
+    open_data_fault: bool = False
+    labels_ready: bool = True
+    labelled_share: Share = 1.0
+    drift_effect: float | None = None
+    performance_loss: float | None = None
+    loss_per_period: Interval | None = None
+    gain_per_period: Interval | None = None
+    gain_basis: Line = ""
+    cost: float | None = None
+    cost_parts: dict[str, float] = {}
+    accumulated_loss: float = 0.0
+    last_retrained_at: Instant | None = None
+    retrainings_this_month: Count = 0
+    fresh_version: bool = False
+
+
+class Proposal(Record):
+    """What a policy proposes on given evidence, and why."""
+
+    action: Action
+    reasons: tuple[str, ...]
+    expected_gain: Interval | None = None
+    needed: float | None = None
+    accumulated_loss: float = 0.0
+
+
+class Decision(Record):
+    """A policy's stored answer to an incident or to a question of somebody's.
+
+    ``expected_gain`` covers ``horizon_periods``; a retraining needs its lower bound above ``margin`` times ``cost``.
+    """
+
+    id: Id
+    number: Number
+    deployment: Name
+    model: Name
+    version: Number
+    action: Action
+    policy: Name
+    policy_number: Number | None
+    incident: Id | None
+    diagnosis: Id | None
+    cause: Name
+    curable: bool
+    reasons: tuple[str, ...]
+    expected_gain: Interval | None
+    gain_basis: Line
+    cost: float | None
+    cost_parts: dict[str, float]
+    margin: float
+    horizon_periods: float
+    currency: Currency
+    evidence: Evidence
+    settings: PolicySettings
+    challenger: Line = ""
+    as_of: Instant
+    created_at: Instant
+    created_by: Line
+
+
+class RealisedGain(Record):
+    """What a retraining really changed: the new version against the replaced one on the same matured rows."""
+
+    id: Id
+    decision: Id
+    model: Name
+    replaced: Number
+    version: Number
+    start: Instant
+    end: Instant
+    as_of: Instant
+    rows: Count
+    gain: Interval
+    per_period: Interval
+    expected_per_period: float | None
+    improved: bool
+    basis: Line
+    created_at: Instant
+
+
+class PeriodOutcome(Record):
+    """One period of a rehearsal under one policy."""
+
+    period: Line
+    rows: Count
+    action: Action
+    trained_upto: Line
+    gross: float
+    cost: float
+    net: float
+    reason: Line = ""
+    score: float | None = None
+
+
+class PolicyOutcome(Record):
+    """What one policy would have done over the whole history."""
+
+    policy: Name
+    title: Line
+    retrainings: Count
+    gross: float
+    cost: float
+    net: float
+    advantage: Interval | None = None
+    periods: tuple[PeriodOutcome, ...]
+
+
+class Rehearsal(Record):
+    """History replayed under several policies. ``advantage`` compares each net with that of the policy rehearsed for."""
+
+    id: Id
+    number: Number
+    model: Name
+    title: Line
+    currency: Currency
+    basis: Line
+    periods: tuple[str, ...]
+    outcomes: tuple[PolicyOutcome, ...]
+    best: Name
+    trainings: Count
+    wall_s: float
+    digest: Line
+    settings: PolicySettings
+    created_at: Instant
+    created_by: Line
+
+
+class SetMatrix(Request[ValueMatrix]):
+    """Say what each outcome of a model is worth; a new number, the older ones stay."""
+
+    operation = "value.set_matrix"
+    permission = "value:write"
+    model: Name
+    tp: float = 0.0
+    fp: float = 0.0
+    fn: float = 0.0
+    tn: float = 0.0
+    over: float = 0.0
+    under: float = 0.0
+    free: Annotated[float, Meta(ge=0)] = 0.0
+    before_per_1000: float | None = None
+    currency: Currency | None = None
+    note: Line = ""
+
+
+class GetMatrix(Request[ValueMatrix]):
+    """The value matrix of a model: the newest, or a given number. Raises NotFound."""
+
+    operation = "value.get_matrix"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    number: Number | None = None
+
+
+class ListMatrices(Request[tuple[ValueMatrix, ...]]):
+    """The value matrix in force for every model that has one."""
+
+    operation = "value.list_matrices"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+
+
+class SetGoal(Request[Goal]):
+    """Write down, or review, a model's goal, its figure and its owner."""
+
+    operation = "value.set_goal"
+    permission = "value:write"
+    model: Name
+    goal: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    kpi: Annotated[str, Meta(min_length=1, max_length=1000)]
+    owner: Annotated[str, Meta(min_length=1, max_length=250)]
+    backup: Line = ""
+
+
+class GetGoal(Request[Goal]):
+    """The goal of a model. Raises NotFound."""
+
+    operation = "value.get_goal"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+
+
+class ListRates(Request[tuple[Rate, ...]]):
+    """The prices the ledger is computed from; they are settings (`rates.*`)."""
+
+    operation = "value.list_rates"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+
+
+class AddCost(Request[LedgerEntry]):
+    """Enter a cost by hand: an ``amount``, or ``hours`` of work at the declared rate. A correction may be negative."""
+
+    operation = "value.add_cost"
+    permission = "value:write"
+    model: Name
+    kind: CostKind
+    amount: Annotated[float, Meta(ge=-1e12, le=1e12)] | None = None
+    hours: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
+    note: Annotated[str, Meta(min_length=1, max_length=1000)]
+    spent_at: Instant | None = None
+
+
+class ListCosts(Request[tuple[LedgerEntry, ...]]):
+    """The cost ledger, oldest first."""
+
+    operation = "value.list_costs"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name | None = None
+    kind: CostKind | None = None
+
+
+class BookCosts(Request[tuple[LedgerEntry, ...]]):
+    """Enter what runs, serving and storage of a model cost since they were last booked; answers the new entries."""
+
+    operation = "value.book_costs"
+    permission = "value:write"
+    effect: ClassVar[Effect] = "work"
+    model: Name
+    as_of: Instant | None = None
+
+
+class MakeReport(Request[ValueReport]):
+    """Compute and keep a value report. Without ``start`` and ``end`` it covers all predictions up to ``as_of``."""
+
+    operation = "value.report"
+    permission = "value:write"
+    effect: ClassVar[Effect] = "work"
+    model: Name
+    deployment: Name | None = None
+    start: Instant | None = None
+    end: Instant | None = None
+    as_of: Instant | None = None
+
+
+class GetReport(Request[ValueReport]):
+    """The newest kept value report of a model, or a given number. Raises NotFound."""
+
+    operation = "value.get_report"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    number: Number | None = None
+
+
+class ListReports(Request[tuple[ValueReport, ...]]):
+    """Kept value reports, newest first."""
+
+    operation = "value.list_reports"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
+class SetRetrainingPolicy(Request[RetrainingPolicy]):
+    """Choose the rule that decides about a model's retraining, and say why."""
+
+    operation = "value.set_policy"
+    permission = "value:manage"
+    model: Name
+    policy: Name
+    settings: PolicySettings = PolicySettings()
+    reason: Annotated[str, Meta(min_length=1, max_length=10_000)]
+
+
+class GetRetrainingPolicy(Request[RetrainingPolicy]):
+    """The policy in force for a model. Raises NotFound."""
+
+    operation = "value.get_policy"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+
+
+class ListPolicies(Request[tuple[RetrainingPolicy, ...]]):
+    """The policy in force for every model that has one."""
+
+    operation = "value.list_policies"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+
+
+class Decide(Request[Decision]):
+    """Decide what follows from an incident, or from the state of a deployment; the same incident is decided once an ``as_of``.
+
+    ``challenger`` is a version of the same model, trained on older rows only: its values are then compared with those of
+    the serving version on the newest mature rows. Without one, the gain is estimated from the measured loss.
+    """
+
+    operation = "value.decide"
+    permission = "decision:run"
+    effect: ClassVar[Effect] = "work"
+    incident: Key | None = None
+    deployment: Name | None = None
+    challenger: Number | None = None
+    as_of: Instant | None = None
+    dry_run: bool = False
+
+
+class GetDecision(Request[Decision]):
+    """A decision by id or number. Raises NotFound."""
+
+    operation = "value.get_decision"
+    permission = "decision:read"
+    effect: ClassVar[Effect] = "read"
+    decision: Key
+
+
+class ListDecisions(Request[tuple[Decision, ...]]):
+    """Decisions, newest first."""
+
+    operation = "value.list_decisions"
+    permission = "decision:read"
+    effect: ClassVar[Effect] = "read"
+    deployment: Name | None = None
+    model: Name | None = None
+    action: Action | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class Realise(Request[RealisedGain]):
+    """Compare the version a retraining brought with the one it replaced, on rows that have matured since."""
+
+    operation = "value.realise"
+    permission = "decision:run"
+    effect: ClassVar[Effect] = "work"
+    decision: Key
+    end: Instant | None = None
+    as_of: Instant | None = None
+
+
+class ListRealised(Request[tuple[RealisedGain, ...]]):
+    """Realised gains, newest first."""
+
+    operation = "value.list_realised"
+    permission = "decision:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name | None = None
+    decision: Id | None = None
+
+
+class SaveRehearsal(Request[Rehearsal]):
+    """Keep the result of a rehearsal that ran in the caller's process."""
+
+    operation = "value.save_rehearsal"
+    permission = "value:write"
+    model: Name
+    title: Line = ""
+    currency: Currency
+    basis: Line
+    periods: tuple[str, ...]
+    outcomes: Annotated[tuple[PolicyOutcome, ...], Meta(min_length=1, max_length=50)]
+    trainings: Count = 0
+    wall_s: Annotated[float, Meta(ge=0)] = 0.0
+    settings: PolicySettings = PolicySettings()
+    inputs: tuple[Digest, ...] = ()
+
+
+class GetRehearsal(Request[Rehearsal]):
+    """The newest rehearsal of a model, or a given number. Raises NotFound."""
+
+    operation = "value.get_rehearsal"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    number: Number | None = None
+
+
+class ListRehearsals(Request[tuple[Rehearsal, ...]]):
+    """Kept rehearsals, newest first."""
+
+    operation = "value.list_rehearsals"
+    permission = "value:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name | None = None
+
+
+class DecisionMade(Event):
+    """A policy answered; ``retrain`` is what a trigger of kind ``decision`` waits for."""
+
+    kind: ClassVar[str] = "value.decision_made"
+    decision: Id
+    action: Action
+    deployment: Name
+    model: Name
+    incident: Id | None = None
+    as_of: Instant
