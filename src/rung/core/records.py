@@ -43,13 +43,22 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
 Instant = Annotated[datetime, Meta(tz=True)]
-Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
-Digest = Annotated[str, Meta(pattern=r"^blake3:[0-9a-f]{64}$")]
+_ID, _DIGEST = r"^[0-9a-f]{32}$", r"^blake3:[0-9a-f]{64}$"
+_NAME, _NO_NUL = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", r"^[^\x00]*$"
+_IN_WORDS = {
+    _ID: "an id of 32 hex digits",
+    _DIGEST: "a digest (blake3: and 64 hex digits)",
+    _NAME: "a name (letters, digits, '.', '_' and '-', starting with a letter or digit, at most 128)",
+    _NO_NUL: "text without NUL",
+    r"^[^\x00]+$": "text without NUL",
+}
+Id = Annotated[str, Meta(pattern=_ID)]
+Digest = Annotated[str, Meta(pattern=_DIGEST)]
 # Names appear in addresses, file names and command lines, so they are kept to what needs quoting nowhere.
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Name = Annotated[str, Meta(pattern=_NAME)]
 Key = Annotated[str, Meta(min_length=1, max_length=250, pattern=r"^[^\x00]+$")]
-Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")]
-Text = Annotated[str, Meta(max_length=100_000, pattern=r"^[^\x00]*$")]
+Line = Annotated[str, Meta(max_length=1000, pattern=_NO_NUL)]
+Text = Annotated[str, Meta(max_length=100_000, pattern=_NO_NUL)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Number = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -94,13 +103,21 @@ def decoded(plain: Any, kind: type[T]) -> T:
     try:
         record = msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        raise Invalid(
-            f"{getattr(kind, '__name__', kind)}: {error}.",
-            code="request.invalid",
-            hint="Compare the request with its entry in /api/openapi.json.",
-        ) from None
+        raise invalid(kind, error) from None
     _refuse_non_finite(plain, kind)
     return record
+
+
+def invalid(kind: Any, error: Exception) -> Invalid:
+    """What a decoding error says, in words instead of patterns."""
+    message = str(error)
+    for pattern, words in _IN_WORDS.items():
+        message = message.replace(f"`str` matching regex {pattern!r}", words)
+    return Invalid(
+        f"{getattr(kind, '__name__', kind)}: {message}.",
+        code="request.invalid",
+        hint="Compare the request with its entry in /api/openapi.json.",
+    )
 
 
 def _refuse_non_finite(plain: Any, kind: Any, path: str = "") -> None:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from rung.app.local import LocalTransport
 from rung.app.platform import Platform, request_named
 from rung.core.errors import Invalid
+from rung.core.records import invalid
 from rung.server.doors import project_of, token_of
 from rung.server.openapi import openapi
 
@@ -80,9 +81,7 @@ def _answer(platform: Platform, request: Request, body: bytes) -> Response:
         decode: Any = msgspec.msgpack.decode if media == _PACK else msgspec.json.decode
         asked = decode(body or (b"\x80" if media == _PACK else b"{}"), type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(
-            f"{kind.__name__}: {error}.", code="request.invalid", hint="Compare the request with its entry in /api/openapi.json."
-        ) from None
+        raise invalid(kind, error) from None
     return _encoded(request, platform.answer(asked, caller))
 
 

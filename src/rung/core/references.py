@@ -1,0 +1,19 @@
+"""Words that records of several areas share: how they name a thing of another area without importing it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rung.core.records import Name, Number, Record
+
+Task = Literal["binary", "multiclass", "regression"]
+DatasetRole = Literal["input", "train", "test", "reference"]
+
+
+class DatasetUse(Record):
+    """A dataset version and what it was used for."""
+
+    dataset: Name
+    number: Number
+    role: Task = Literal["binary", "multiclass", "regression"]
+DatasetRole = "input"
