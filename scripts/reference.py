@@ -43,14 +43,28 @@ def requests_page() -> str:
             area = name.partition(".")[0]
             lines += [f"## {area}", ""]
         fields = ", ".join(f"`{f.name}`{'' if f.required else ' (optional)'}" for f in msgspec.structs.fields(kind)) or "no fields"
-        lines += [f"### `{name}`", "", _first(kind.__doc__), "", f"Needs `{kind.permission}`; effect {kind.effect}. Fields: {fields}. Answer: `{_type(answer_type(kind))}`.", ""]
+        lines += [
+            f"### `{name}`",
+            "",
+            _first(kind.__doc__),
+            "",
+            f"Needs `{kind.permission}`; effect {kind.effect}. Fields: {fields}. Answer: `{_type(answer_type(kind))}`.",
+            "",
+        ]
     return "\n".join(lines)
 
 
 def settings_page() -> str:
     """Every setting: name, default, meaning, variable."""
     _, explained = explained_settings(Path("/nonexistent"), environ={})
-    lines = ["# Settings", "", "`rung.toml` < environment variable < flag. `rung settings` shows what is in force and why.", "", "| setting | default | environment | meaning |", "|---|---|---|---|"]
+    lines = [
+        "# Settings",
+        "",
+        "`rung.toml` < environment variable < flag. `rung settings` shows what is in force and why.",
+        "",
+        "| setting | default | environment | meaning |",
+        "|---|---|---|---|",
+    ]
     lines += [f"| `{s.name}` | `{s.value}` | `RUNG_{s.name.replace('.', '_').upper()}` | {s.doc} |" for s in explained]
     return "\n".join([*lines, ""])
 
@@ -59,13 +73,23 @@ def families_page() -> str:
     """Every family and its members."""
     lines = ["# Families", "", "Kinds of plug-in. Outsiders add members by an entry point in the group `rung.<family>`.", ""]
     for family in sorted(_families(), key=lambda f: f.name):
-        lines += [f"## `{family.name}` (`{family.package}`)", "", *(f"- `{name}`: {_first(getattr(member, '__doc__', None) or type(member).__doc__)}" for name, member in family.items()), ""]
+        lines += [
+            f"## `{family.name}` (`{family.package}`)",
+            "",
+            *(f"- `{name}`: {_first(getattr(member, '__doc__', None) or type(member).__doc__)}" for name, member in family.items()),
+            "",
+        ]
     return "\n".join(lines)
 
 
 def commands_page() -> str:
     """Every command with its help."""
-    lines = ["# Commands", "", "Every command takes `--json`. Exit codes: 0 ok, 1 failure, 2 usage, 3 gate or level not met, 4 not found.", ""]
+    lines = [
+        "# Commands",
+        "",
+        "Every command takes `--json`. Exit codes: 0 ok, 1 failure, 2 usage, 3 gate or level not met, 4 not found.",
+        "",
+    ]
     with click.Context(cli, info_name="rung") as context:
         for path, command in _walk(cli, "rung", context):
             lines += [f"## `{path}`", "", (command.help or command.short_help or "").replace("\b\n", "").strip(), ""]
@@ -97,7 +121,11 @@ def _families() -> list[Family[Any]]:
 
 
 def _type(kind: Any) -> str:
-    return str(kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else kind).replace("rung.", "").replace("typing.", "")
+    return (
+        str(kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else kind)
+        .replace("rung.", "")
+        .replace("typing.", "")
+    )
 
 
 def _first(text: str | None) -> str:

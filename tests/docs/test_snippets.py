@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BLOCK = re.compile(r"(?P<note><!-- not run: [^>]+-->\n+)?```(?P<kind>python|console|toml|[a-z]*)(?: (?P<file>\S+))?\n(?P<body>.*?)```", re.S)
+BLOCK = re.compile(
+    r"(?P<note><!-- not run: [^>]+-->\n+)?```(?P<kind>python|console|toml|[a-z]*)(?: (?P<file>\S+))?\n(?P<body>.*?)```", re.S
+)
 # The tutorial and the demo have tests of their own, with a server.
 OWN_TEST = {"tutorial.md", "demo.md"}
 PAGES = sorted(p for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")] if p.name not in OWN_TEST)
@@ -40,11 +42,13 @@ def test_every_snippet_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RUNG_HOME": str(tmp_path / "home")}
     folder = tmp_path / "project"
     folder.mkdir()
-    done = subprocess.run([sys.executable, str(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, f"{page.name}:\n{done.stdout}\n{done.stderr}"
 
 
-PRELUDE = '''
+PRELUDE = """
 import re as __re, subprocess as __subprocess, pathlib as __pathlib
 
 def __write(name, body):
@@ -58,4 +62,4 @@ def __run(line):
     if done.returncode != (int(wanted[1]) if wanted else 0):
         raise SystemExit(f"{line}\\nended with {done.returncode}\\n{done.stdout}\\n{done.stderr}")
 
-'''
+"""
