@@ -1,0 +1,49 @@
+"""Writes tests/conformance/schemas/<number>.<engine>.sql: the schema of the newest migration, from the metadata.
+
+Run it in the commit that adds a migration; a released dump is never written again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sqlalchemy import create_mock_engine
+
+from rung.app.opening import import_stores
+from rung.storage.migrate import known
+from rung.storage.tables import METADATA
+
+FOLDER = Path(__file__).resolve().parent.parent / "tests" / "conformance" / "schemas"
+ENGINES = {"sqlite": "sqlite://", "postgresql": "postgresql+psycopg://"}
+
+
+def dump(url: str) -> str:
+    """CREATE statements of every table and index, in order of dependence."""
+    statements: list[str] = []
+
+    def keep(sql: object, *_: object, **__: object) -> None:
+        statements.append(str(sql.compile(dialect=engine.dialect)).strip())  # type: ignore[attr-defined]
+
+    engine = create_mock_engine(url, keep)
+    import_stores()
+    METADATA.create_all(engine, checkfirst=False)
+    return ";\n\n".join(statements) + ";\n"
+
+
+def main() -> int:
+    """Write the dumps of the newest schema, or with ``--check`` say whether they still describe the tables."""
+    newest, stale = known()[-1].number, []
+    FOLDER.mkdir(exist_ok=True)
+    for engine, url in ENGINES.items():
+        path = FOLDER / f"{newest:04d}.{engine}.sql"
+        if not path.is_file() or path.read_text("utf-8") != dump(url):
+            stale.append(path.name)
+            if "--check" not in sys.argv:
+                path.write_text(dump(url), "utf-8")
+    print(f"stale: {', '.join(stale) or 'none'}")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
