@@ -113,7 +113,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def _ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200  # noqa: PLR2004
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -51,7 +51,9 @@ class GovernanceVerbs:
         """Tokens of the project, without secrets."""
         return self._transport.call(r.ListTokens())
 
-    def audit(self, *, limit: int = 100, before: int | None = None, operation: str | None = None, principal: str | None = None) -> Page[r.AuditEvent]:
+    def audit(
+        self, *, limit: int = 100, before: int | None = None, operation: str | None = None, principal: str | None = None
+    ) -> Page[r.AuditEvent]:
         """Audit events, newest first."""
         return self._transport.call(r.ListAudit(limit=limit, before=before, request_operation=operation, principal=principal))
 

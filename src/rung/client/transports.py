@@ -108,7 +108,9 @@ def _decoded(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise Unavailable(f"The server's answer cannot be read: {error}.", code="transport.bad_answer", hint="Client and server should be of one version.") from None
+        raise Unavailable(
+            f"The server's answer cannot be read: {error}.", code="transport.bad_answer", hint="Client and server should be of one version."
+        ) from None
 
 
 def _error(body: bytes, status: int) -> RungError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from rung.core.records import Name, Number, Record
 
 Task = Literal["binary", "multiclass", "regression"]
+LockDigest = Annotated[str, Meta(pattern=r"^(blake3:[0-9a-f]{64})?$")]  # empty: none was found
 DatasetRole = Literal["input", "train", "test", "reference"]
 
 
@@ -16,4 +19,5 @@ class DatasetUse(Record):
     dataset: Name
     number: Number
     role: Task = Literal["binary", "multiclass", "regression"]
+LockDigest = Annotated[str, Meta(pattern=r"^(blake3:[0-9a-f]{64})?$")]  # empty: none was found
 DatasetRole = "input"

@@ -1,0 +1,454 @@
+"""Records and requests of the registry."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
+
+from rung.core.events import Event
+from rung.core.records import Count, Digest, Empty, Id, Instant, Int64, Key, Line, Name, Number, Page, Record, Text
+from rung.core.references import DatasetUse, LockDigest, Task
+from rung.core.requests import Effect, Request
+
+CHAMPION = "champion"
+Alias = Annotated[str, Meta(pattern=r"^(?!(?:latest|[vV]?[0-9]+)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+FilePath = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Class = str | Int64 | bool
+Tags = dict[Key, Text]
+
+
+class Field(Record):
+    """One column of a signature; ``dtype`` in the words of datasets (Int64, Float64, String, Boolean …)."""
+
+    name: Key
+    dtype: Line
+    nullable: bool = False
+
+
+class Signature(Record):
+    """Input columns a model asks for, in its order, and the columns of its scores."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...] = ()
+
+
+class ModelFile(Record):
+    """One file of a model version."""
+
+    path: FilePath
+    digest: Digest
+    size_bytes: Count
+
+
+class Model(Record):
+    """A named model, its newest version and its aliases."""
+
+    id: Id
+    name: Name
+    task: Task
+    description: Text
+    tags: dict[str, str]
+    created_at: Instant
+    created_by: Line
+    versions: Count = 0
+    newest: Number | None = None
+    aliases: dict[str, int] = {}
+
+
+class ModelVersion(Record):
+    """One immutable state of a model: its files, what it eats and gives, and everything it was made from.
+
+    ``classes`` are the label values in the order of the scores; for binary tasks the second is the positive one.
+    ``digest`` covers files, format, signature, classes and threshold, so equal digests answer alike.
+    """
+
+    id: Id
+    model: Name
+    number: Number
+    digest: Digest
+    format: Name
+    files: tuple[ModelFile, ...]
+    size_bytes: Count
+    signature: Signature
+    task: Task
+    label: Key
+    classes: tuple[Class, ...]
+    threshold: float | None
+    datasets: tuple[DatasetUse, ...]
+    libraries: dict[str, str]
+    created_at: Instant
+    created_by: Line
+    run_id: Id | None = None
+    pipeline_run_id: Id | None = None
+    lock: LockDigest = ""
+    git_commit: Line = ""
+    git_dirty: bool = False
+    tags: dict[str, str] = {}
+    description: Text = ""
+    aliases: tuple[str, ...] = ()
+    deleted_at: Instant | None = None
+
+
+class AliasMove(Record):
+    """One move of an alias. ``verdict`` let it pass; ``override_reason`` says why it moved without one."""
+
+    id: Id
+    model: Name
+    alias: Alias
+    number: Number | None
+    previous: Number | None
+    at: Instant
+    by: Line
+    reason: Text = ""
+    verdict: Id | None = None
+    override_reason: Text = ""
+
+
+class GateRule(Record):
+    """A gate and its params. One that does not block is told in the verdict and stops nothing."""
+
+    gate: Name
+    params: dict[str, Any] = {}
+    blocking: bool = True
+
+
+class SliceRule(Record):
+    """A column that evaluations of the model are cut by: its values, or quantile bands of its numbers."""
+
+    column: Key
+    bands: Annotated[int, Meta(ge=2, le=20)] | None = None
+
+
+class GateRules(Record):
+    """What a version of a model must pass. ``set_at`` is None while the defaults of its task hold."""
+
+    model: Name
+    rules: tuple[GateRule, ...]
+    slices: tuple[SliceRule, ...] = ()
+    dataset: Name | None = None
+    set_at: Instant | None = None
+    set_by: Line = ""
+
+
+class GateResult(Record):
+    """What one gate found on one claim: measured value, limit, interval of the difference where one was drawn."""
+
+    gate: Name
+    passed: bool
+    blocking: bool
+    reason: Line
+    metric: Line = ""
+    slice: Line = ""
+    value: float | None = None
+    limit: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Verdict(Record):
+    """The gates' answer for one version, with reasons; ``champion`` is the version it was compared with."""
+
+    id: Id
+    model: Name
+    number: Number
+    passed: bool
+    reasons: tuple[Line, ...]
+    gates: tuple[GateResult, ...]
+    champion: Number | None
+    dataset: Name
+    dataset_number: Number
+    evaluation: Id
+    champion_evaluation: Id | None
+    created_at: Instant
+    created_by: Line
+
+
+class ModelCard(Record):
+    """A model version told in Markdown from its records; ``gaps`` names what no record says."""
+
+    model: Name
+    number: Number
+    markdown: str
+    gaps: tuple[Line, ...]
+
+
+class CreateModel(Request[Model]):
+    """Make a model. Registering a version makes its model too, so this is only needed for the description."""
+
+    operation = "registry.create_model"
+    permission = "model:write"
+    name: Name
+    task: Task
+    description: Text = ""
+    tags: Tags = {}
+
+
+class UpdateModel(Request[Model]):
+    """Change a model's description or tags; a tag given as None is removed."""
+
+    operation = "registry.update_model"
+    permission = "model:write"
+    model: Name
+    description: Text | None = None
+    tags: dict[Key, Text | None] = {}
+
+
+class ListModels(Request[tuple[Model, ...]]):
+    """Models of the project, by name."""
+
+    operation = "registry.list_models"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+
+
+class GetModel(Request[Model]):
+    """One model with its aliases."""
+
+    operation = "registry.get_model"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+
+
+class RegisterVersion(Request[ModelVersion]):
+    """Enter stored files as the next version of a model. The files are loaded once, so a broken model is refused here."""
+
+    operation = "registry.register_version"
+    permission = "model:write"
+    effect: ClassVar[Effect] = "work"
+    model: Name
+    format: Name
+    files: Annotated[tuple[ModelFile, ...], Meta(min_length=1, max_length=100)]
+    signature: Signature
+    task: Task
+    label: Key
+    classes: tuple[Class, ...] = ()
+    threshold: float | None = None
+    datasets: tuple[DatasetUse, ...] = ()
+    libraries: dict[str, str] = {}
+    run_id: Id | None = None
+    pipeline_run_id: Id | None = None
+    lock: LockDigest = ""
+    git_commit: Line = ""
+    git_dirty: bool = False
+    tags: Tags = {}
+    description: Text = ""
+
+
+class GetVersion(Request[ModelVersion]):
+    """A version by number or alias; the newest when neither is given."""
+
+    operation = "registry.get_version"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    number: Number | None = None
+    alias: Alias | None = None
+
+
+class ListVersions(Request[Page[ModelVersion]]):
+    """Versions of a model, newest first."""
+
+    operation = "registry.list_versions"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    before: Number | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class UpdateVersion(Request[ModelVersion]):
+    """Change a version's description or tags, the only parts of it that may change; a tag given as None is removed."""
+
+    operation = "registry.update_version"
+    permission = "model:write"
+    model: Name
+    number: Number
+    description: Text | None = None
+    tags: dict[Key, Text | None] = {}
+
+
+class DeleteVersion(Request[ModelVersion]):
+    """Retire a version that no alias points at. Its number is never given again."""
+
+    operation = "registry.delete_version"
+    permission = "model:manage"
+    model: Name
+    number: Number
+
+
+class EvaluateVersion(Request[str]):
+    """Score a version on a dataset version, whole and by slice; answers the id of the stored evaluation."""
+
+    operation = "registry.evaluate_version"
+    permission = "model:run"
+    effect: ClassVar[Effect] = "work"
+    model: Name
+    number: Number
+    dataset: Name
+    dataset_number: Number | None = None
+    slices: Annotated[tuple[SliceRule, ...], Meta(max_length=20)] | None = None
+
+
+class SetGateRules(Request[GateRules]):
+    """Say what versions of a model must pass, in place of what was said before."""
+
+    operation = "registry.set_gate_rules"
+    permission = "model:manage"
+    model: Name
+    rules: Annotated[tuple[GateRule, ...], Meta(min_length=1, max_length=50)]
+    slices: Annotated[tuple[SliceRule, ...], Meta(max_length=20)] = ()
+    dataset: Name | None = None
+
+
+class GetGateRules(Request[GateRules]):
+    """The rules in force for a model."""
+
+    operation = "registry.get_gate_rules"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+
+
+class CheckGate(Request[Verdict]):
+    """Put a version before its model's gates on a dataset version, beside the champion on the same rows."""
+
+    operation = "registry.check_gate"
+    permission = "model:run"
+    effect: ClassVar[Effect] = "work"
+    model: Name
+    number: Number
+    dataset: Name | None = None
+    dataset_number: Number | None = None
+    champion: Alias = CHAMPION
+
+
+class GetVerdict(Request[Verdict]):
+    """One verdict."""
+
+    operation = "registry.get_verdict"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    id: Id
+
+
+class ListVerdicts(Request[tuple[Verdict, ...]]):
+    """Verdicts on a model or on one version, newest first."""
+
+    operation = "registry.list_verdicts"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    number: Number | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class Promote(Request[AliasMove]):
+    """Move an alias to a version that passed its gates, or with a reason past them, which needs ``model:override``."""
+
+    operation = "registry.promote"
+    permission = "model:promote"
+    model: Name
+    number: Number
+    alias: Alias = CHAMPION
+    reason: Text = ""
+    override_reason: Annotated[str, Meta(min_length=8, max_length=10_000)] | None = None
+
+
+class SetAlias(Request[AliasMove]):
+    """Point a free alias at a version. ``expected`` makes it compare-and-set: 0 means that it points nowhere yet."""
+
+    operation = "registry.set_alias"
+    permission = "model:promote"
+    model: Name
+    alias: Alias
+    number: Number
+    expected: Count | None = None
+    reason: Text = ""
+
+
+class RemoveAlias(Request[Empty]):
+    """Take an alias away."""
+
+    operation = "registry.remove_alias"
+    permission = "model:promote"
+    model: Name
+    alias: Alias
+    reason: Text = ""
+
+
+class ListAliasMoves(Request[tuple[AliasMove, ...]]):
+    """Which version held which alias when, newest first."""
+
+    operation = "registry.list_alias_moves"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    alias: Alias | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class GetCard(Request[ModelCard]):
+    """A version's card: what it is, what it was made from, how it scores, who let it pass."""
+
+    operation = "registry.get_card"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: Name
+    number: Number | None = None
+
+
+class ModelVersionRegistered(Event):
+    """A version was registered."""
+
+    kind: ClassVar[str] = "registry.version_registered"
+    model: str
+    number: int
+    run_id: Id | None = None
+    pipeline_run_id: Id | None = None
+
+
+class VersionEvaluated(Event):
+    """A version was scored on a dataset version."""
+
+    kind: ClassVar[str] = "registry.version_evaluated"
+    model: str
+    number: int
+    evaluation: Id
+    dataset: str
+    dataset_number: int
+
+
+class GatePassed(Event):
+    """A version passed its gates."""
+
+    kind: ClassVar[str] = "registry.gate_passed"
+    model: str
+    number: int
+    verdict: Id
+    champion: int | None = None
+    pipeline_run_id: Id | None = None
+
+
+class GateFailed(Event):
+    """A version was refused by its gates."""
+
+    kind: ClassVar[str] = "registry.gate_failed"
+    model: str
+    number: int
+    verdict: Id
+    champion: int | None = None
+    pipeline_run_id: Id | None = None
+
+
+class AliasMoved(Event):
+    """An alias points at another version."""
+
+    kind: ClassVar[str] = "registry.alias_moved"
+    model: str
+    alias: str
+    number: int | None
+    previous: int | None = None
+    verdict: Id | None = None
+    override: bool = False
