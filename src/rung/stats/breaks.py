@@ -21,6 +21,7 @@ FEWEST = 30
 _LEVELS = np.linspace(0.02, 0.98, 49)
 _SPREAD = (0.05, 0.95)
 _THIN = 2000
+_LONGEST = 7 * DAY  # longer stretches are held against weeks: a short past has too few of their own length
 # A column has marks when most rows of its newest quarter repeat a value of the older ones (a season brings some new).
 _HAS_MARKS = 0.7
 _MOST_MARKS = 20_000
@@ -32,6 +33,7 @@ _NATURAL_MARGIN = 2.0
 _UNDONE = 4.0
 _LEAST_DISTANCE = 0.5
 _LEAST_SHARE = 0.02
+_PLAIN_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,8 @@ def _by_marks(
     low, high = stretch
     raw_share, share = float(known[low:high].mean()), float(restored[low:high].mean())
     natural = found.natural if np.isfinite(found.natural) else _LEAST_DISTANCE
-    if raw_share > _OFF_MARKS or share < _ON_MARKS or found.distance < natural or found.restored >= found.distance:
+    plain = raw_share <= 1 - _NEARLY_ALL + 0.1 and share >= _NEARLY_ALL and high - low >= _PLAIN_SHARE * known.size
+    if raw_share > _OFF_MARKS or share < _ON_MARKS or found.restored >= found.distance or not (plain or found.distance >= natural):
         return None
     return UnitBreak(**{**found.__dict__, "on_marks": raw_share, "restored_on_marks": share})
 
@@ -199,7 +202,7 @@ def _described(past: Past, current: Series, context: Floats, conversion: Convers
     values = thinned(current.values[low:high])
     restored = conversion.restore(values)
     start, end = int(current.times[low]), int(current.times[high - 1])
-    length = max(DAY // 4, (end - start) // (DAY // 4) * (DAY // 4))
+    length = min(max(DAY // 4, (end - start) // (DAY // 4) * (DAY // 4)), _LONGEST)
     return UnitBreak(
         conversion=conversion,
         start=start,
