@@ -18,6 +18,4 @@ class DatasetUse(Record):
 
     dataset: Name
     number: Number
-    role: Task = Literal["binary", "multiclass", "regression"]
-LockDigest = Annotated[str, Meta(pattern=r"^(blake3:[0-9a-f]{64})?$")]  # empty: none was found
-DatasetRole = "input"
+    role: DatasetRole = "input"
