@@ -37,7 +37,9 @@ class FileEntry(Record):
 
     def __post_init__(self) -> None:
         if self.path.startswith("/") or "\\" in self.path or any(part in {"", ".", ".."} for part in self.path.split("/")):
-            raise Invalid(f"{self.path!r} is not a path inside a folder.", code="data.bad_path", hint="Use relative paths with forward slashes.")
+            raise Invalid(
+                f"{self.path!r} is not a path inside a folder.", code="data.bad_path", hint="Use relative paths with forward slashes."
+            )
 
 
 class Column(Record):

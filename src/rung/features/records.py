@@ -31,9 +31,13 @@ class Feature(Record):
 
     def __post_init__(self) -> None:
         if (self.aggregate is None) != (self.window_s is None):
-            raise Invalid(f"Feature {self.name!r} has one of aggregate and window_s.", code="features.half_window", hint="Give both, or neither.")
+            raise Invalid(
+                f"Feature {self.name!r} has one of aggregate and window_s.", code="features.half_window", hint="Give both, or neither."
+            )
         if self.aggregate in {"sum", "mean"} and self.column is None:
-            raise Invalid(f"Feature {self.name!r} takes the {self.aggregate} of no column.", code="features.no_column", hint="Name a column.")
+            raise Invalid(
+                f"Feature {self.name!r} takes the {self.aggregate} of no column.", code="features.no_column", hint="Name a column."
+            )
 
     @property
     def source(self) -> str:
@@ -75,7 +79,11 @@ class FeatureView(Record):
         if twice:
             raise Invalid(f"View {self.name!r} has {twice[0]!r} twice.", code="features.twice", hint="Rename one of them.")
         if self.mode == "known" and self.created_column is None:
-            raise Invalid(f"View {self.name!r} cannot be in mode known without a created column.", code="features.no_created", hint="Name it, or use mode event.")
+            raise Invalid(
+                f"View {self.name!r} cannot be in mode known without a created column.",
+                code="features.no_created",
+                hint="Name it, or use mode event.",
+            )
 
     @property
     def effective_mode(self) -> Mode:
@@ -222,7 +230,11 @@ class MakeTrainingSet(Request[TrainingSetMade]):
 
     def __post_init__(self) -> None:
         if (self.labels is None) == (self.labels_dataset is None):
-            raise Invalid("A training set needs labels: a blob, or a dataset.", code="features.labels", hint="Give exactly one of labels and labels_dataset.")
+            raise Invalid(
+                "A training set needs labels: a blob, or a dataset.",
+                code="features.labels",
+                hint="Give exactly one of labels and labels_dataset.",
+            )
 
 
 class GetTrainingSet(Request[TrainingSet]):
