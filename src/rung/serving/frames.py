@@ -1,0 +1,142 @@
+"""Frames of the prediction log: a batch of answers as columns, with length and checksum before it.
+
+    segment = header frame*
+    header  = "RLOG" version:u8 0:u8 0:u16 segment id:16 bytes
+    frame   = length:u32 crc32:u32 payload            crc32 over length and payload, little-endian
+    payload = msgpack of the batch; numbers as raw little-endian bytes with a null bitmap, the rest as arrays
+
+A length of 0 is refused and the length is part of the checksum: crc32 of nothing is 0, so a tail of zeros left by a
+power cut would otherwise read as endless valid frames.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+HEADER = struct.Struct("<4sBBH16s")
+FRAME = struct.Struct("<II")
+MAGIC, VERSION, MAX_FRAME = b"RLOG", 1, 16 << 20
+_NUMPY = {
+    "Float64": "<f8", "Float32": "<f4", "Int64": "<i8", "Int32": "<i4", "Int16": "<i2", "Int8": "<i1",
+    "UInt64": "<u8", "UInt32": "<u4", "UInt16": "<u2", "UInt8": "<u1",
+}  # fmt: skip
+
+
+class PackedColumn(msgspec.Struct, array_like=True):
+    """One column: numbers as bytes, everything else as a list."""
+
+    name: str
+    dtype: str
+    data: bytes | list[Any]
+    nulls: bytes | None = None
+
+
+class Batch(msgspec.Struct):
+    """Answers of one arm of one revision to one request."""
+
+    deployment: str
+    model: str
+    number: int
+    revision: int
+    arm: str
+    answered_us: int
+    elapsed_us: int
+    ids: list[str]
+    times_us: bytes
+    scores: bytes
+    columns: list[PackedColumn]
+    errors: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Number of answers."""
+        return len(self.ids)
+
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(Batch).decode
+
+
+def packed(batch: Batch) -> bytes:
+    """A whole frame."""
+    payload = _ENCODE(batch)
+    length = struct.pack("<I", len(payload))
+    return FRAME.pack(len(payload), zlib.crc32(payload, zlib.crc32(length))) + payload
+
+
+def whole_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Payloads of the whole, undamaged frames of a segment with the offset after each; ends at the first that is not."""
+    offset = HEADER.size
+    while offset + FRAME.size <= len(data):
+        length, crc = FRAME.unpack_from(data, offset)
+        end = offset + FRAME.size + length
+        if not 0 < length <= MAX_FRAME or end > len(data):
+            return
+        payload = data[offset + FRAME.size : end]
+        if zlib.crc32(payload, zlib.crc32(struct.pack("<I", length))) != crc:
+            return
+        yield end, payload
+        offset = end
+
+
+def unpacked(payload: bytes) -> Batch:
+    """The batch of a payload."""
+    return _DECODE(payload)
+
+
+def pack_columns(frame: pl.DataFrame) -> list[PackedColumn]:
+    """The columns of a frame, ready for the wire."""
+    return [_pack(series) for series in frame.get_columns()]
+
+
+def frame_of(batch: Batch, wanted: set[str] | None = None) -> pl.DataFrame:
+    """A batch as a frame: the log's own columns, then the inputs (all, or those wanted)."""
+    n = batch.rows
+    own = {
+        "prediction_id": pl.Series(batch.ids, dtype=pl.String),
+        "event_time": _instants(np.frombuffer(batch.times_us, dtype="<i8")),
+        "answered_at": _instants(np.full(n, batch.answered_us, dtype="<i8")),
+        "model": pl.repeat(batch.model, n, eager=True),
+        "version": pl.repeat(batch.number, n, dtype=pl.Int64, eager=True),
+        "revision": pl.repeat(batch.revision, n, dtype=pl.Int64, eager=True),
+        "arm": pl.repeat(batch.arm, n, eager=True),
+        "score": pl.Series(np.frombuffer(batch.scores, dtype="<f8")),
+    }
+    inputs = {c.name: _unpack(c) for c in batch.columns if (wanted is None or c.name in wanted) and c.name not in own}
+    return pl.DataFrame({**own, **inputs})
+
+
+def _instants(micros: Any) -> pl.Series:
+    return pl.Series(micros).cast(pl.Datetime("us", "UTC"))
+
+
+def _pack(series: pl.Series) -> PackedColumn:
+    name, dtype = series.name, str(series.dtype)
+    if dtype not in _NUMPY:
+        values = series.cast(pl.String) if series.dtype in {pl.Categorical, pl.Enum} else series
+        if series.dtype == pl.Boolean or values.dtype == pl.String:
+            return PackedColumn(name=name, dtype="Boolean" if series.dtype == pl.Boolean else "String", data=values.to_list())
+        return PackedColumn(name=name, dtype="String", data=values.cast(pl.String).to_list())
+    nulls = None
+    if series.null_count():
+        nulls = np.packbits(series.is_null().to_numpy()).tobytes()
+        series = series.fill_null(0)
+    return PackedColumn(name=name, dtype=dtype, data=series.to_numpy().astype(_NUMPY[dtype], copy=False).tobytes(), nulls=nulls)
+
+
+def _unpack(column: PackedColumn) -> pl.Series:
+    if isinstance(column.data, list):
+        return pl.Series(column.name, column.data, dtype=pl.Boolean if column.dtype == "Boolean" else pl.String)
+    values = np.frombuffer(column.data, dtype=_NUMPY[column.dtype])
+    series = pl.Series(column.name, values)
+    if column.nulls is None:
+        return series
+    missing = pl.Series(np.unpackbits(np.frombuffer(column.nulls, dtype=np.uint8), count=values.size).astype(bool))
+    return pl.select(pl.when(~missing).then(series).otherwise(None).alias(column.name)).to_series()
