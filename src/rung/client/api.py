@@ -8,6 +8,17 @@ from typing import Any
 _EXPORTS = {
     "Client": "rung.client.client",
     "connect": "rung.client.client",
+    "start_run": "rung.client.current",
+    "current_run": "rung.client.current",
+    "log_param": "rung.client.current",
+    "log_params": "rung.client.current",
+    "log_metric": "rung.client.current",
+    "log_metrics": "rung.client.current",
+    "set_tag": "rung.client.current",
+    "set_tags": "rung.client.current",
+    "log_dataset": "rung.client.current",
+    "log_artifact": "rung.client.current",
+    "register_model": "rung.client.registry",
 }
 
 
