@@ -58,6 +58,7 @@ def import_stores() -> None:
     for name in areas_with("store"):
         importlib.import_module(f"rung.{name}.store")
     importlib.import_module("rung.storage.outbox")
+    importlib.import_module("rung.storage.queue")
 
 
 def import_operations() -> None:

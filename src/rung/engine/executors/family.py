@@ -1,0 +1,153 @@
+"""The protocol of executors and the family."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from rung.core.digests import digest_of
+from rung.core.errors import Invalid, RungError
+from rung.core.families import Family
+from rung.pipelines.context import StepContext
+from rung.pipelines.materialisers import Payload, load, materialise
+from rung.pipelines.records import Artifact
+from rung.storage.blobs import BlobStore
+
+_INLINE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An input that is an output of an earlier step: which artifacts it is made of, and the path taken into it."""
+
+    artifacts: tuple[Artifact, ...]
+    whole: bool = False
+    path: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attempt at a step: what to call, with what, and where its log and files go."""
+
+    id: str
+    step: str
+    target: str
+    outputs: tuple[str, ...]
+    arguments: dict[str, Any]
+    context: StepContext
+    log: Path
+    scratch: Path
+    function: Callable[..., Any] | None = None
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+    folder: Path | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: Literal["succeeded", "failed", "timed_out", "cancelled", "lost"]
+    outputs: tuple[Artifact, ...] = ()
+    error: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Executor(Protocol):
+    """Runs attempts. ``can_stop`` says whether cancel really ends the user's code."""
+
+    can_stop: bool
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        """Start an attempt; the future never raises."""
+        ...
+
+    def cancel(self, task: str) -> None:
+        """Stop an attempt, if it can be stopped."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything and let go."""
+        ...
+
+
+EXECUTORS: Family[Callable[[BlobStore, int], Executor]] = Family("executors", "rung.engine.executors")
+
+
+def stored(value: Any, task_step: str, names: tuple[str, ...], blobs: BlobStore) -> tuple[Artifact, ...]:
+    """The artifacts of what a step returned. Raises Invalid naming step, output and type."""
+    if len(names) == 1:
+        values: tuple[Any, ...] = (value,)
+    elif isinstance(value, tuple) and len(value) == len(names):
+        values = value
+    else:
+        raise Invalid(
+            f"Step {task_step!r} is annotated to return {len(names)} values, but returned {type(value).__name__}.",
+            code="pipelines.wrong_outputs", hint="Return a tuple of that length, or change the annotation.",
+        )  # fmt: skip
+    return tuple(_artifact(item, name, task_step, blobs) for item, name in zip(values, names, strict=True))
+
+
+def _artifact(value: Any, name: str, step: str, blobs: BlobStore) -> Artifact:
+    kind, payload = materialise(value, where=f"output {name!r} of step {step!r}")
+    if isinstance(payload.data, bytes) and len(payload.data) <= _INLINE_BYTES:
+        data = payload.data
+        return Artifact(name=name, kind=kind, digest=digest_of(data), size_bytes=len(data), meta=payload.meta, inline=data)
+    size = len(payload.data) if isinstance(payload.data, bytes) else payload.data.stat().st_size
+    return Artifact(name=name, kind=kind, digest=blobs.put(payload.data), size_bytes=size, meta=payload.meta)
+
+
+def value_of(artifact: Artifact, blobs: BlobStore, scratch: Path) -> Any:
+    """A fresh value of an artifact."""
+    return load(artifact.kind, payload_of(artifact, blobs), scratch)
+
+
+def payload_of(artifact: Artifact, blobs: BlobStore) -> Payload:
+    """The bytes of an artifact."""
+    return Payload(artifact.inline if artifact.inline is not None else blobs.get(artifact.digest), artifact.meta)
+
+
+def resolved(value: Any, blobs: BlobStore, scratch: Path) -> Any:
+    """An argument with every piece in it replaced by a fresh value."""
+    if isinstance(value, Piece):
+        held = [value_of(artifact, blobs, scratch) for artifact in value.artifacts]
+        found: Any = tuple(held) if value.whole else held[0]
+        for part in value.path:
+            found = found[part]
+        return found
+    if type(value) in {list, tuple}:
+        return type(value)(resolved(item, blobs, scratch) for item in value)
+    if type(value) is dict:
+        return {key: resolved(item, blobs, scratch) for key, item in value.items()}
+    return value
+
+
+def carried_out(task: Task, function: Callable[..., Any], blobs: BlobStore, cpu: Callable[[], float]) -> Outcome:
+    """Call a step and keep what it returns; every way it can end is an outcome."""
+    began, used = time.perf_counter(), cpu()
+    try:
+        arguments = {name: resolved(value, blobs, task.scratch) for name, value in task.arguments.items()}
+        value = function(**arguments)
+        outputs = stored(value, task.step, task.outputs, blobs)
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything, and the run must tell what
+        traceback.print_exc()
+        said = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
+        return Outcome("failed", error=f"Step {task.step!r} failed: {said}", wall_s=time.perf_counter() - began, cpu_s=cpu() - used)
+    return Outcome("succeeded", outputs=outputs, wall_s=time.perf_counter() - began, cpu_s=cpu() - used)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python and, where it is loaded, of NumPy."""
+    import random  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed)

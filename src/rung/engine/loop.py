@@ -1,0 +1,303 @@
+"""The engine: delivers events, fires schedules, gives back what dead workers held, and executes queued runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+from rung.core.errors import RungError
+from rung.core.events import SUBSCRIBERS
+from rung.engine.driver import Driver, LeaseLost, Listener, refuse_foreign
+from rung.engine.executors import EXECUTORS, Executor
+from rung.engine.host import Host, ServiceTransport
+from rung.engine.loop_subscribers import load_subscribers
+from rung.engine.reproduction import compare_runs, restored
+from rung.pipelines.authoring import Pipeline
+from rung.pipelines.describing import described
+from rung.pipelines.operations import QUEUE, abandon
+from rung.pipelines.owners import is_dead, this_owner
+from rung.pipelines.project import load_project
+from rung.pipelines.records import FireTriggers, PipelineInfo, PipelineRun, RegisterPipelines
+from rung.pipelines.store import due_schedules
+from rung.storage.outbox import OutboxEntry, as_event, mark, waiting
+from rung.storage.queue import Job, QueueStore
+
+_log = logging.getLogger("rung.engine")
+_MOST_TRIES = 20
+_LONGEST_PAUSE_S = 300.0
+_SINGLETON = timedelta(seconds=15)
+
+
+class Engine:
+    """Background work of one process. Several may run on one database: leases keep them apart."""
+
+    def __init__(self, platform: Host, *, project: str | None = None) -> None:
+        self.platform = platform
+        self.owner = this_owner()
+        self._project = project or platform.settings.project
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._drivers: dict[str, Driver] = {}
+        self._executors: dict[str, Executor] = {}
+        self._pool = ThreadPoolExecutor(max_workers=max(2, platform.settings.engine.workers), thread_name_prefix="rung-run")
+        self._active: set[Future[None]] = set()
+        self._lock = threading.RLock()
+        self._offered: dict[str, Pipeline[..., Any]] = {}
+        self._known: tuple[PipelineInfo, ...] = ()
+        self._began = time.monotonic()
+        load_subscribers()
+
+    def start(self) -> None:
+        """Begin work in threads of this process."""
+        for target, name in ((self._forever, "rung-engine"), (self._keep_leases, "rung-leases")):
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop taking work; what runs is cancelled where it can be, else given back to the queue."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        with self._lock:
+            drivers = list(self._drivers.values())
+        for driver in drivers:
+            driver.lost.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for executor in self._executors.values():
+            executor.close()
+        now = self.platform.clock.now()
+        for driver in drivers:
+            with contextlib.suppress(RungError):
+                self.platform.database.write(lambda c, job=driver.job: QueueStore(c).give_back(job, now=now))  # type: ignore[misc]
+
+    def run_until_idle(self, timeout_s: float = 600.0) -> int:
+        """Work until no event, fire time or queued run is due; the number of rounds that found work."""
+        keeper = threading.Thread(target=self._keep_leases, name="rung-leases", daemon=True)
+        keeper.start()
+        self._threads.append(keeper)
+        rounds, until = 0, time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            worked = self.tick()
+            with self._lock:
+                busy = bool(self._active)
+            if not worked and not busy:
+                return rounds
+            rounds += worked
+            if not worked:
+                time.sleep(0.01)
+        return rounds
+
+    def tick(self) -> bool:
+        """One round; whether it found anything to do."""
+        worked = self._deliver()
+        worked |= self._schedules()
+        worked |= self._reap()
+        return self._claim() or worked
+
+    def register(self) -> tuple[PipelineInfo, ...]:
+        """Tell the platform which pipelines the project folder defines, when they have changed. Raises Invalid."""
+        project = load_project(self.platform.settings)
+        infos = tuple(described(p, code="", now=datetime.fromtimestamp(0, tz=self.platform.clock.now().tzinfo)) for p in project.pipelines.values())
+        if infos != self._known:
+            now = self.platform.clock.now()
+            fresh = tuple(described(p, code="", now=now) for p in project.pipelines.values())
+            ServiceTransport(self.platform, self._project).call(RegisterPipelines(pipelines=fresh))
+            self._known = infos
+        return infos
+
+    def offer(self, pipeline: Pipeline[..., Any]) -> PipelineInfo:
+        """Make a pipeline object of this process known, besides those of the project folder."""
+        self._offered[pipeline.name] = pipeline
+        info = described(pipeline, code="", now=self.platform.clock.now())
+        ServiceTransport(self.platform, self._project).call(RegisterPipelines(pipelines=(info,)))
+        return info
+
+    def execute(self, run: str, *, listener: Listener | None = None) -> PipelineRun:
+        """Execute, here and now, a run that was queued ``held`` by this process. Raises Conflict when another has it."""
+        job = self.platform.database.read(lambda c: QueueStore(c).of_subject(run))
+        if job is None:
+            raise RungError(f"Pipeline run {run} has no job.", code="pipelines.no_job")
+        refuse_foreign(job, self.owner)
+        done = threading.Event()
+        keeper = threading.Thread(target=self._keep_leases, args=(done,), name="rung-leases", daemon=True)
+        keeper.start()
+        try:
+            return self._drive(job, listener)
+        finally:
+            done.set()
+
+    def close(self) -> None:
+        """Let go of the executors of a foreground engine."""
+        self.stop()
+
+    def _forever(self) -> None:
+        settings = self.platform.settings.engine
+        looked = 0.0
+        while not self._stop.is_set():
+            try:
+                if time.monotonic() - looked > 2:  # noqa: PLR2004 - often enough for a person who saves a file
+                    looked = time.monotonic()
+                    with contextlib.suppress(RungError):  # a broken module is told to whoever runs its pipeline
+                        self.register()
+                worked = self.tick()
+            except Exception:
+                _log.exception("a round of the engine failed")
+                worked = False
+            self._stop.wait(0.02 if worked else settings.tick_s)
+
+    def _deliver(self) -> bool:
+        now = self.platform.clock.now()
+        if not self.platform.database.read(lambda c: bool(waiting(c, now, limit=1))):
+            return False
+        if self.platform.database.write(lambda c: QueueStore(c).hold("outbox", owner=self.owner, now=now, lease=_SINGLETON)) is None:
+            return False
+        entries = self.platform.database.read(lambda c: waiting(c, now, limit=200))
+        quiet = [entry for entry in entries if not self._heard(entry)]
+        if quiet:
+            self.platform.database.write(lambda c: [mark(c, entry, now=now) for entry in quiet])
+        for entry in entries:
+            if entry not in quiet:
+                self._hand_over(entry)
+        return bool(entries)
+
+    @staticmethod
+    def _heard(entry: OutboxEntry) -> bool:
+        event = as_event(entry)
+        return event is not None and bool(SUBSCRIBERS.get(type(event)))
+
+    def _hand_over(self, entry: OutboxEntry) -> None:
+        event = as_event(entry)
+        error: str | None = None
+        transport = ServiceTransport(self.platform, entry.project)
+        for subscriber in SUBSCRIBERS.get(type(event), ()) if event else ():
+            try:
+                subscriber(event, transport)
+            except Exception as failure:  # noqa: BLE001 - one subscriber's failure is kept in the outbox and tried again
+                error = f"{subscriber.__module__}.{subscriber.__qualname__}: {type(failure).__name__}: {failure}"
+                _log.warning("event %s %s: %s", entry.kind, entry.id, error)
+        now = self.platform.clock.now()
+        pause = min(_LONGEST_PAUSE_S, 0.5 * 2**entry.attempts)
+        if error is not None and entry.attempts + 1 >= _MOST_TRIES:
+            _log.error("event %s %s is given up after %d tries", entry.kind, entry.id, _MOST_TRIES)
+            pause = 10 * 365 * 86400.0
+        self.platform.database.write(lambda c: mark(c, entry, now=now, due_at=now + timedelta(seconds=pause), error=error))
+
+    def _schedules(self) -> bool:
+        now = self.platform.clock.now()
+        due = self.platform.database.read(lambda c: due_schedules(c, now))
+        for project, name in due:
+            try:
+                ServiceTransport(self.platform, project).call(FireTriggers(kind="schedule", subject="*", cause="", name=name))
+            except RungError as error:
+                _log.warning("schedule %s: %s", name, error)
+                return False
+        return bool(due)
+
+    def _reap(self) -> bool:
+        """Give back jobs whose lease has run out or whose owner is a dead process of this machine."""
+        now, settings = self.platform.clock.now(), self.platform.settings.engine
+        jobs = self.platform.database.read(lambda c: QueueStore(c).leased(QUEUE))
+        young = time.monotonic() - self._began < settings.lease_s  # a clock that jumped would make every lease look old
+        given = False
+        for job in jobs:
+            expired = job.lease_until is not None and job.lease_until < now and not young
+            if job.id not in self._drivers and job.owner != self.owner and (expired or is_dead(job.owner or "")):
+                given |= self._give_back(job, now)
+        return given
+
+    def _give_back(self, job: Job, now: datetime) -> bool:
+        transport = ServiceTransport(self.platform, job.project)
+
+        def save(scope: Any) -> bool:
+            state = QueueStore(scope.connection).give_back(job, now=now)
+            if state == "failed":
+                abandon(scope, [job.subject], f"Its worker died {job.attempts} times.")
+            return state is not None
+
+        return transport.scope().write(save)
+
+    def _claim(self) -> bool:
+        """Take queued runs as long as there is room for them."""
+        taken = False
+        while not self._stop.is_set():
+            with self._lock:
+                if len(self._active) >= self._pool._max_workers:  # noqa: SLF001 - the pool has no public width
+                    return taken
+            now = self.platform.clock.now()
+            if not self.platform.database.read(lambda c: QueueStore(c).count_queued(QUEUE, now)):  # noqa: B023 - called at once
+                return taken
+            lease = timedelta(seconds=self.platform.settings.engine.lease_s)
+            job = self.platform.database.write(lambda c: QueueStore(c).claim(QUEUE, owner=self.owner, now=now, lease=lease))  # noqa: B023
+            if job is None:
+                return taken
+            taken = True
+            future = self._pool.submit(self._background, job)
+            with self._lock:
+                self._active.add(future)
+            future.add_done_callback(self._forget)
+        return taken
+
+    def _forget(self, future: Future[None]) -> None:
+        with self._lock:
+            self._active.discard(future)
+
+    def _background(self, job: Job) -> None:
+        try:
+            self._drive(job, None)
+        except LeaseLost:
+            _log.warning("run %s was taken by another worker", job.subject)
+        except Exception:
+            _log.exception("run %s could not be driven", job.subject)
+            self._give_back(job, self.platform.clock.now())
+
+    def _drive(self, job: Job, listener: Listener | None) -> PipelineRun:
+        transport = ServiceTransport(self.platform, job.project)
+        original = restored(transport, job)
+        driver = Driver(
+            self.platform, job, self._executor, self.owner, offered=None if original else self._offered, listener=listener,
+            isolated=original is not None, folder=original.folder if original else None,
+        )  # fmt: skip
+        with self._lock:
+            self._drivers[job.id] = driver
+        try:
+            run = driver.execute()
+            if original is not None:
+                compare_runs(transport, original, run, tolerance=float(job.payload.get("tolerance", 0.0)))
+            return run
+        finally:
+            if original is not None:
+                original.discard()
+            with self._lock:
+                self._drivers.pop(job.id, None)
+
+    def _executor(self, name: str) -> Executor:
+        with self._lock:
+            if name not in self._executors:
+                self._executors[name] = EXECUTORS.get(name)(self.platform.blobs, self.platform.settings.engine.workers)
+            return self._executors[name]
+
+    def _keep_leases(self, done: threading.Event | None = None) -> None:
+        """Renew every third of a lease; a lost one stops its driver at once, a wish to cancel is passed on."""
+        lease_s = self.platform.settings.engine.lease_s
+        ended = done or self._stop
+        while not ended.wait(min(lease_s / 3, 1.0)) and not self._stop.is_set():
+            with self._lock:
+                drivers = list(self._drivers.values())
+            for driver in drivers:
+                try:
+                    answer = self.platform.database.write(
+                        lambda c, job=driver.job: QueueStore(c).heartbeat(job, now=self.platform.clock.now(), lease=timedelta(seconds=lease_s))  # type: ignore[misc]
+                    )
+                except RungError as error:
+                    _log.warning("the lease of run %s was not renewed: %s", driver.job.subject, error)
+                    continue
+                if answer == "lost":
+                    driver.lost.set()
+                elif answer == "cancel":
+                    driver.cancelled.set()
