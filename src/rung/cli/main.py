@@ -12,7 +12,7 @@ import rung
 import rung.cli
 from rung.cli.frame import EXIT_FAILURE, State, fail
 
-_NOT_COMMANDS = {"main", "frame", "output", "progress"}
+_NOT_COMMANDS = {"main", "frame", "predicting"}
 
 
 class _Scanned(click.Group):

@@ -101,19 +101,29 @@ def batches(scope: Scope, deployment: str) -> Iterator[Batch]:
 
 
 def compact(scope: Scope) -> list[tuple[str, list[str], pl.DataFrame]]:
-    """Sealed segments gathered by deployment: (deployment, segment ids, rows). Nothing is changed yet."""
+    """Sealed segments that no Parquet file stands for yet, by deployment: (deployment, segment ids, rows).
+
+    Segments that files already stand for entirely are removed here: the rows that name those files are committed.
+    """
     folder = log_folder(scope.home, scope.project)
     recover(folder)
     gathered: dict[str, tuple[list[str], list[pl.DataFrame]]] = {}
     for path in segments(folder, sealed_only=True):
+        held: dict[str, list[pl.DataFrame]] = {}
         for payload in payloads(path) or ():
             batch = unpacked(payload)
-            names, frames = gathered.setdefault(batch.deployment, ([], []))
-            if path.stem not in names:
-                names.append(path.stem)
-            if batch.rows:
-                frames.append(frame_of(batch))
-    return [(name, ids, pl.concat(frames, how="diagonal_relaxed").sort("event_time")) for name, (ids, frames) in gathered.items() if frames]
+            held.setdefault(batch.deployment, []).extend([frame_of(batch)] if batch.rows else [])
+        keys = {segment_key(path.stem, name): name for name in held}
+        done = {keys[key] for key in _within(scope, _asker(list(keys)))} if keys else set()
+        if keys and done == set(held):
+            path.unlink(missing_ok=True)
+            continue
+        for name, frames in held.items():
+            if name not in done and frames:
+                ids, parts = gathered.setdefault(name, ([], []))
+                ids.append(path.stem)
+                parts.extend(frames)
+    return [(name, ids, pl.concat(parts, how="diagonal_relaxed").sort("event_time")) for name, (ids, parts) in gathered.items()]
 
 
 def file_values(scope: Scope, deployment: str, frame: pl.DataFrame, blob: str) -> dict[str, Any]:
@@ -128,6 +138,10 @@ def file_values(scope: Scope, deployment: str, frame: pl.DataFrame, blob: str) -
 def segment_key(segment: str, deployment: str) -> str:
     """What stands for one deployment's part of a segment; a segment may hold several deployments."""
     return digest_of(f"{segment}/{deployment}".encode())[-32:]
+
+
+def _asker(keys: list[str]) -> Callable[[ServingStore], set[str]]:
+    return lambda store: store.compacted(keys)
 
 
 def _fresh(scope: Scope, deployment: str, wanted: set[str] | None) -> list[tuple[str, pl.DataFrame]]:

@@ -1,0 +1,71 @@
+"""``rung deploy``: serve a model version."""
+
+from __future__ import annotations
+
+import click
+
+from rung.cli.frame import EXIT_USAGE, client, fail, note, show, verb
+
+
+def share_of(text: str) -> float:
+    """A share from ``10%`` or ``0.1``."""
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        fail(f"{text!r} is not a share.", hint="Write 10% or 0.1; less than 100%.", code=EXIT_USAGE)
+    return share
+
+
+def model_of(text: str) -> tuple[str, int | None, str | None]:
+    """Model, number and alias from ``churn``, ``churn:3`` or ``churn@champion``."""
+    if "@" in text:
+        model, _, alias = text.partition("@")
+        return model, None, alias
+    model, colon, number = text.partition(":")
+    if colon and not number.isdigit():
+        fail(f"{text!r} names no version.", hint="Write MODEL, MODEL:3 or MODEL@champion.", code=EXIT_USAGE)
+    return model, int(number) if colon else None, None
+
+
+@click.command("deploy", short_help="Serve a model version under a name.")
+@click.argument("version", metavar="MODEL[:N|@ALIAS]")
+@click.option("--name", help="Name of the deployment; default the model's.")
+@click.option("--env", "environment", default="production", show_default=True, help="Environment of a new deployment.")
+@click.option("--canary", help="Share of traffic for a trial beside what serves now, e.g. 10%.")
+@click.option("--shadow", is_flag=True, help="Answer copies of all requests, and nobody hears it.")
+@click.option("--promote", is_flag=True, help="Make the canary under way the stable version.")
+@click.option("--abort", is_flag=True, help="Take the canary or shadow under way out of traffic.")
+@click.option("--reason", default="", help="Why; kept with the revision.")
+@click.option("--override", "override_reason", default="", help="Deploy without a passing verdict, for this reason.")
+@verb
+def command(
+    version: str, name: str | None, environment: str, canary: str | None, shadow: bool, promote: bool, abort: bool, reason: str, override_reason: str  # noqa: FBT001
+) -> None:  # fmt: skip
+    """Serve a model version under a name; or start, promote or abort a canary beside it.
+
+    \b
+    Example: rung deploy churn@champion --name churn
+    Example: rung deploy churn:4 --name churn --canary 10%
+    Example: rung deploy churn --promote
+    """
+    model, number, alias = model_of(version)
+    name = name or model
+    verbs = client().serving
+    if promote:
+        judged = verbs.judge_canary(name)
+        note(f"canary {judged.outcome}: {' '.join(judged.reasons)}")
+        revision = verbs.promote_canary(name, reason=reason, override_reason=override_reason)
+    elif abort:
+        revision = verbs.abort_canary(name, reason=reason)
+    elif canary is not None or shadow:
+        if number is None:
+            number = client().registry.get_version(model, alias=alias).number
+        revision = verbs.start_canary(
+            name, number, model=model, share=0.0 if shadow else share_of(canary or "0"), reason=reason, override_reason=override_reason
+        )
+    else:
+        revision = verbs.deploy(name, model, number, alias=alias, environment=environment, reason=reason, override_reason=override_reason)
+    show(revision, ("deployment", "number", "routes", "change", "created_by", "duration_ms"))
+    note(f"Ask it: rung predict {name} rows.csv")

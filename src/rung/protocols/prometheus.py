@@ -1,0 +1,20 @@
+"""``/metrics`` in Prometheus' text format, for who holds a token that may read deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+
+def metrics_routes(allow: Callable[[Request, str], object]) -> list[Route]:
+    """The route; ``allow`` raises Denied unless the request's token holds a permission."""
+
+    def metrics(request: Request) -> Response:
+        allow(request, "deployment:read")
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/metrics", metrics)]
