@@ -79,6 +79,7 @@ class QualityFault(Record):
     reference_share: float
     statement: Line
     since: Instant | None = None
+    until: Instant | None = None
 
 
 class Performance(Record):
