@@ -38,6 +38,7 @@ class SliceScores(Record):
     rows: Count
     positive_share: Share | None
     scores: Scores
+    intervals: dict[str, Interval] = {}
 
 
 class Evaluation(Record):
@@ -61,6 +62,7 @@ class Evaluation(Record):
     created_at: Instant
     created_by: Line
     run_id: Id | None = None
+    intervals: dict[str, Interval] = {}
 
 
 class Comparison(Record):

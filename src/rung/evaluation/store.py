@@ -1,0 +1,58 @@
+"""Tables of evaluation. What is asked for stands in columns, the whole record beside it as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Index, Integer, String, select
+
+from rung.core.errors import NotFound
+from rung.evaluation.records import Evaluation
+from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
+
+EVALUATION = table(
+    "evaluation",
+    id_column(),
+    project_column(),
+    Column("model", String(128), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("dataset", String(128), nullable=False),
+    Column("dataset_number", Integer, nullable=False),
+    Column("created_at", InstantType, nullable=False),
+    Column("record", JsonType, nullable=False),
+    Index("ix_evaluation_version", "project", "model", "number", "dataset", "dataset_number"),
+)
+
+
+class EvaluationStore:
+    """Rows of evaluation of one project on one connection."""
+
+    def __init__(self, connection: Connection, project: str) -> None:
+        self._connection = connection
+        self._project = project
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Enter an evaluation."""
+        names = ("id", "model", "number", "dataset", "dataset_number", "created_at")
+        values: dict[str, Any] = {name: getattr(evaluation, name) for name in names}
+        self._connection.execute(EVALUATION.insert().values(project=self._project, record=evaluation, **values))
+
+    def get(self, evaluation: str) -> Evaluation:
+        """One evaluation. Raises NotFound."""
+        query = select(EVALUATION.c.record).where(EVALUATION.c.project == self._project, EVALUATION.c.id == evaluation)
+        found = self._connection.execute(query).first()
+        if found is None:
+            raise NotFound(f"There is no evaluation {evaluation!r}.", code="evaluation.not_found", hint="`rung model evaluate` makes one.")
+        return msgspec.convert(found[0], Evaluation)
+
+    def list(
+        self, model: str, *, number: int | None = None, dataset: str | None = None, dataset_number: int | None = None, limit: int = 100
+    ) -> tuple[Evaluation, ...]:
+        """Evaluations of a model, newest first."""
+        query = select(EVALUATION.c.record).where(EVALUATION.c.project == self._project, EVALUATION.c.model == model)
+        columns = (EVALUATION.c.number, number), (EVALUATION.c.dataset, dataset), (EVALUATION.c.dataset_number, dataset_number)
+        for column, wanted in columns:
+            query = query if wanted is None else query.where(column == wanted)
+        rows = self._connection.execute(query.order_by(EVALUATION.c.id.desc()).limit(limit))
+        return tuple(msgspec.convert(row[0], Evaluation) for row in rows)
