@@ -21,7 +21,11 @@ def command() -> None:
 def list_() -> None:
     """Pipelines of the project. Example: rung pipeline list"""
     pipelines = client().pipelines
-    show(pipelines.register(), ("name", "doc", "target", "seen_at"), empty="No pipelines yet. Write one into pipelines.py with @rung.pipeline.")
+    show(
+        pipelines.register(),
+        ("name", "doc", "target", "seen_at"),
+        empty="No pipelines yet. Write one into pipelines.py with @rung.pipeline.",
+    )
 
 
 @command.command("show")
@@ -57,7 +61,10 @@ def status(run: str) -> None:
     if state().json:
         show(detail)
         return
-    show(detail.run, ("pipeline", "number", "status", "params", "cause.reason", "error", "run_id", "code", "git_commit", "lock", "wall_s", "cpu_s"))
+    show(
+        detail.run,
+        ("pipeline", "number", "status", "params", "cause.reason", "error", "run_id", "code", "git_commit", "lock", "wall_s", "cpu_s"),
+    )
     show(detail.steps, ("key", "status", "attempts", "wall_s", "cpu_s", "reason"), title="Steps", empty="It has no steps yet.")
 
 
@@ -89,6 +96,10 @@ def log(run: str, step: str, attempt: int | None, follow: bool) -> None:  # noqa
 def cancel(run: str) -> None:
     """Stop a run. Example: rung pipeline cancel train:3"""
     answer = client().pipelines.cancel(run)
-    note(f"{answer.pipeline}:{answer.number} is asked to stop." if answer.status == "running" else f"{answer.pipeline}:{answer.number} is {answer.status}.")
+    note(
+        f"{answer.pipeline}:{answer.number} is asked to stop."
+        if answer.status == "running"
+        else f"{answer.pipeline}:{answer.number} is {answer.status}."
+    )
     if state().json:
         show(answer)

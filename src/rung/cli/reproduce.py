@@ -12,7 +12,13 @@ from rung.cli.run import _say
 
 @click.command("reproduce", short_help="Run a finished run again and compare.")
 @click.argument("run")
-@click.option("--tolerance", type=click.FloatRange(0, 1), default=1e-9, show_default=True, help="Greatest relative difference of numbers that still count as equal.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=1e-9,
+    show_default=True,
+    help="Greatest relative difference of numbers that still count as equal.",
+)
 @verb
 def command(run: str, tolerance: float) -> None:
     """Execute a finished run again from its own code, isolated and without cache, and compare every output.

@@ -9,7 +9,13 @@ import click
 
 from rung.cli.frame import EXIT_FAILURE, client, fail, note, show, state, verb
 
-_MARKS = {"succeeded": ("✓", "green"), "cached": ("=", "cyan"), "failed": ("✗", "red"), "cancelled": ("-", "yellow"), "running": ("…", "white")}
+_MARKS = {
+    "succeeded": ("✓", "green"),
+    "cached": ("=", "cyan"),
+    "failed": ("✗", "red"),
+    "cancelled": ("-", "yellow"),
+    "running": ("…", "white"),
+}
 
 
 @click.command("run", short_help="Run a pipeline of the project.")
@@ -46,7 +52,9 @@ def command(name: str | None, params: tuple[str, ...], seed: int, no_cache: bool
                 click.echo(f"{step.key}: {step.reason or step.status}")
         _summary(detail)
     if run.status == "failed":
-        last = next((a for a in reversed(detail.attempts) if any(s.id == a.step_run and s.key == run.failed_step for s in detail.steps)), None)
+        last = next(
+            (a for a in reversed(detail.attempts) if any(s.id == a.step_run and s.key == run.failed_step for s in detail.steps)), None
+        )
         hint = f"`rung pipeline log {run.pipeline}:{run.number} {run.failed_step}` shows its log." if last else None
         fail(run.error, hint=hint, code=EXIT_FAILURE)
     if run.status == "cancelled":

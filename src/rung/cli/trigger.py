@@ -22,7 +22,9 @@ def command() -> None:
 @click.argument("pipeline")
 @click.option("--cron", default="", help='Start by time, e.g. "0 6 * * 1".')
 @click.option("--zone", default="UTC", show_default=True, help="Time zone of --cron.")
-@click.option("--catch-up", type=click.Choice(["none", "last", "all"]), default="last", show_default=True, help="What becomes of missed times.")
+@click.option(
+    "--catch-up", type=click.Choice(["none", "last", "all"]), default="last", show_default=True, help="What becomes of missed times."
+)
 @click.option("--dataset", help="Start when this dataset has a new version.")
 @click.option("--alert", help="Start when this deployment raises an alert.")
 @click.option("--decision", help="Start when it is decided to retrain this deployment's model.")
@@ -90,4 +92,8 @@ def unpause(name: str | None) -> None:
 @verb
 def fires(name: str | None, limit: int) -> None:
     """When triggers fired or were held back, and why. Example: rung trigger fires weekly"""
-    show(client().pipelines.trigger_fires(name, limit=limit), ("at", "outcome", "cause", "reason", "pipeline_run"), empty="No trigger was called upon yet.")
+    show(
+        client().pipelines.trigger_fires(name, limit=limit),
+        ("at", "outcome", "cause", "reason", "pipeline_run"),
+        empty="No trigger was called upon yet.",
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.client.transports import Transport, open_transport
 from rung.core.settings import load_settings
+from rung.pipelines.context import current_step
 
 if TYPE_CHECKING:
     from rung.client.data import DataVerbs
@@ -34,57 +35,68 @@ class Client:
     @cached_property
     def governance(self) -> GovernanceVerbs:
         """Projects, principals, tokens, audit, lineage."""
-        return self._verbs("governance")
+        verbs: GovernanceVerbs = self._verbs("governance")
+        return verbs
 
     @cached_property
     def data(self) -> DataVerbs:
         """Datasets, versions, profiles, expectations."""
-        return self._verbs("data")
+        verbs: DataVerbs = self._verbs("data")
+        return verbs
 
     @cached_property
     def features(self) -> FeaturesVerbs:
         """Feature views and point-in-time joins."""
-        return self._verbs("features")
+        verbs: FeaturesVerbs = self._verbs("features")
+        return verbs
 
     @cached_property
     def tracking(self) -> TrackingVerbs:
         """Experiments, runs, metrics, artifacts."""
-        return self._verbs("tracking")
+        verbs: TrackingVerbs = self._verbs("tracking")
+        return verbs
 
     @cached_property
     def pipelines(self) -> PipelinesVerbs:
         """Pipelines, their runs, triggers, reproduction."""
-        return self._verbs("pipelines")
+        verbs: PipelinesVerbs = self._verbs("pipelines")
+        return verbs
 
     @cached_property
     def registry(self) -> RegistryVerbs:
         """Models, versions, aliases, gates."""
-        return self._verbs("registry")
+        verbs: RegistryVerbs = self._verbs("registry")
+        return verbs
 
     @cached_property
     def serving(self) -> ServingVerbs:
         """Deployments and predictions."""
-        return self._verbs("serving")
+        verbs: ServingVerbs = self._verbs("serving")
+        return verbs
 
     @cached_property
     def monitoring(self) -> MonitoringVerbs:
         """Monitors, labels, incidents, diagnoses."""
-        return self._verbs("monitoring")
+        verbs: MonitoringVerbs = self._verbs("monitoring")
+        return verbs
 
     @cached_property
     def value(self) -> ValueVerbs:
         """Value matrix, cost ledger, decisions, rehearsal."""
-        return self._verbs("value")
+        verbs: ValueVerbs = self._verbs("value")
+        return verbs
 
     @cached_property
     def maturity(self) -> MaturityVerbs:
         """Maturity levels with their evidence."""
-        return self._verbs("maturity")
+        verbs: MaturityVerbs = self._verbs("maturity")
+        return verbs
 
     @cached_property
     def delivery(self) -> DeliveryVerbs:
         """Dossiers and promotion between environments."""
-        return self._verbs("delivery")
+        verbs: DeliveryVerbs = self._verbs("delivery")
+        return verbs
 
     def close(self) -> None:
         """Let go of connections and files."""
@@ -113,7 +125,11 @@ def connect(url: str | None = None, token: str | None = None, project: str | Non
 
     Raises:
         Denied: the token is not good. Unavailable: nothing answers, or the home cannot be used.
+    Inside a step that the engine runs in its own process, and with nothing given, it is the platform the step runs for.
     """
+    step = current_step.get()
+    if step is not None and step.transport is not None and not any((url, token, project, folder)):
+        return Client(step.transport)
     given = {"url": url, "token": token, "project": project}
     flags = {name: value for name, value in given.items() if value is not None}
     return Client(open_transport(load_settings(Path(folder) if folder else None, flags=flags)))

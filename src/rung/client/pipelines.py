@@ -41,7 +41,12 @@ class PipelinesVerbs:
         elif engine is not None:
             engine.register()
         wish = r.RunPipeline(
-            pipeline=pipeline, params=_plain(params or {}), seed=seed, use_cache=use_cache, cause=cause or r.Cause(), held=engine.owner if engine else None
+            pipeline=pipeline,
+            params=_plain(params or {}),
+            seed=seed,
+            use_cache=use_cache,
+            cause=cause or r.Cause(),
+            held=engine.owner if engine else None,
         )
         return self._followed(self._transport.call(wish), engine, wait=wait, listener=listener)
 
@@ -61,7 +66,9 @@ class PipelinesVerbs:
             if found:
                 return found[0]
             time.sleep(0.1)
-        raise Unavailable(f"The comparison of run {queued.id} was not stored.", code="pipelines.no_comparison", hint="Look at the worker's log.")
+        raise Unavailable(
+            f"The comparison of run {queued.id} was not stored.", code="pipelines.no_comparison", hint="Look at the worker's log."
+        )
 
     def register(self) -> tuple[r.PipelineInfo, ...]:
         """Tell the platform which pipelines the project folder defines; all that it knows."""
@@ -82,7 +89,9 @@ class PipelinesVerbs:
         """A pipeline run with its steps, by id or ``pipeline:number``."""
         return self._transport.call(r.GetPipelineRun(id=run))
 
-    def runs(self, pipeline: str | None = None, *, status: r.PipelineRunStatus | None = None, after: str | None = None, limit: int = 50) -> Page[r.PipelineRun]:
+    def runs(
+        self, pipeline: str | None = None, *, status: r.PipelineRunStatus | None = None, after: str | None = None, limit: int = 50
+    ) -> Page[r.PipelineRun]:
         """Pipeline runs, newest first."""
         return self._transport.call(r.ListPipelineRuns(pipeline=pipeline, status=status, after=after, limit=limit))
 
@@ -104,7 +113,11 @@ class PipelinesVerbs:
         outputs = self.get(run).run.outputs
         found = next((artifact for artifact in outputs if name in {"", artifact.name}), None)
         if found is None:
-            raise NotFound(f"Run {run} has no output {name!r}.", code="pipelines.no_output", hint=f"It has: {', '.join(a.name for a in outputs) or 'none'}.")
+            raise NotFound(
+                f"Run {run} has no output {name!r}.",
+                code="pipelines.no_output",
+                hint=f"It has: {', '.join(a.name for a in outputs) or 'none'}.",
+            )
         data = found.inline if found.inline is not None else self._transport.get_blob(found.digest)
         return load(found.kind, Payload(data, found.meta), Path(mkdtemp(prefix="rung-")))
 
@@ -115,7 +128,15 @@ class PipelinesVerbs:
         """Let a schedule, a dataset, an alert or a decision start a pipeline."""
         return self._transport.call(
             r.AddTrigger(
-                name=name, pipeline=pipeline, kind=kind, subject=subject, cron=cron, zone=zone, catch_up=catch_up, cooldown_s=cooldown_s, params=_plain(params or {})
+                name=name,
+                pipeline=pipeline,
+                kind=kind,
+                subject=subject,
+                cron=cron,
+                zone=zone,
+                catch_up=catch_up,
+                cooldown_s=cooldown_s,
+                params=_plain(params or {}),
             )
         )
 

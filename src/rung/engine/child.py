@@ -24,7 +24,12 @@ def main(path: str) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (errand.memory_bytes, errand.memory_bytes))
     sys.path.insert(0, errand.folder)
     context = StepContext(
-        pipeline=errand.pipeline, pipeline_run=errand.pipeline_run, step=errand.step, attempt=errand.attempt, seed=errand.seed, run_id=errand.run_id
+        pipeline=errand.pipeline,
+        pipeline_run=errand.pipeline_run,
+        step=errand.step,
+        attempt=errand.attempt,
+        seed=errand.seed,
+        run_id=errand.run_id,
     )
     task = Task(
         id=errand.id, step=errand.step, target=errand.target, outputs=errand.outputs,

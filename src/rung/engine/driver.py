@@ -141,7 +141,9 @@ class Driver:
             store.remove_steps([step.id for key, step in held.items() if key not in plan.nodes])
             fresh = []
             for position, node_ in enumerate(plan.nodes.values()):
-                row = held.get(node_.key) or StepRun(id=new_id(), pipeline_run=run.id, key=node_.key, step=node_.step.name, position=position, status="waiting")
+                row = held.get(node_.key) or StepRun(
+                    id=new_id(), pipeline_run=run.id, key=node_.key, step=node_.step.name, position=position, status="waiting"
+                )
                 if node_.key not in held:
                     fresh.append(row)
                 self._live[node_.key] = _Live(node=node_, row=row)
@@ -160,9 +162,14 @@ class Driver:
             git_commit=commit, git_dirty=dirty, lock=lock, lock_kind=kind, python=python_version(), seeds={"run": run.seed},  # type: ignore[arg-type]
             hardware=Hardware(cpus=machine["cpus"], memory_bytes=machine["memory_bytes"]), source=f"pipeline {run.pipeline}",
         )  # fmt: skip
-        params = {name: value if isinstance(value, (str, int, float, bool, type(None))) else msgspec.json.encode(value).decode() for name, value in run.params.items()}
+        params = {
+            name: value if isinstance(value, (str, int, float, bool, type(None))) else msgspec.json.encode(value).decode()
+            for name, value in run.params.items()
+        }
         started = self.transport.call(
-            StartRun(experiment=run.pipeline, name=f"{run.pipeline}:{run.number}", id=run.id, params=params, context=context, pipeline_run=run.id)
+            StartRun(
+                experiment=run.pipeline, name=f"{run.pipeline}:{run.number}", id=run.id, params=params, context=context, pipeline_run=run.id
+            )
         )
         return started.id
 
@@ -326,10 +333,24 @@ class Driver:
     def _save_end(self, scope: Scope, store: PipelineStore, run: PipelineRun, live: _Live, outcome: Outcome, log: str) -> None:
         status: StepStatus = "succeeded" if outcome.status == "succeeded" else "cancelled" if outcome.status == "cancelled" else "failed"
         live.row = msgspec.structs.replace(
-            live.row, status=status, outputs=outcome.outputs, error=outcome.error, ended_at=scope.now, wall_s=live.row.wall_s + outcome.wall_s, cpu_s=live.row.cpu_s + outcome.cpu_s
+            live.row,
+            status=status,
+            outputs=outcome.outputs,
+            error=outcome.error,
+            ended_at=scope.now,
+            wall_s=live.row.wall_s + outcome.wall_s,
+            cpu_s=live.row.cpu_s + outcome.cpu_s,
         )
         store.put_steps([live.row])
-        store.update_attempt(live.attempt, status=outcome.status, ended_at=scope.now, wall_s=outcome.wall_s, cpu_s=outcome.cpu_s, error=outcome.error, log=log)
+        store.update_attempt(
+            live.attempt,
+            status=outcome.status,
+            ended_at=scope.now,
+            wall_s=outcome.wall_s,
+            cpu_s=outcome.cpu_s,
+            error=outcome.error,
+            log=log,
+        )
         if status == "succeeded" and live.node.step.options.cache and run.reproduces is None:
             entry = CacheEntry(cache_key=live.row.cache_key, step_run=live.row.id, outputs=outcome.outputs, parts=live.parts)
             store.keep(entry, step=live.row.step, now=scope.now)
@@ -343,7 +364,13 @@ class Driver:
 
     def _attempt(self, live: _Live, scope: Scope) -> StepAttempt:
         return StepAttempt(
-            id=live.attempt, step_run=live.row.id, number=live.tries, status="running", executor=self._executor_of(live), worker=self.worker, started_at=scope.now
+            id=live.attempt,
+            step_run=live.row.id,
+            number=live.tries,
+            status="running",
+            executor=self._executor_of(live),
+            worker=self.worker,
+            started_at=scope.now,
         )
 
     def _executor_of(self, live: _Live) -> str:
@@ -406,11 +433,23 @@ class Driver:
 
         def save(scope: Scope) -> None:
             store = self._proven(scope)
-            store.update_attempt(live.attempt, status=outcome.status, ended_at=scope.now, wall_s=outcome.wall_s, cpu_s=outcome.cpu_s, error=outcome.error, log=log)
+            store.update_attempt(
+                live.attempt,
+                status=outcome.status,
+                ended_at=scope.now,
+                wall_s=outcome.wall_s,
+                cpu_s=outcome.cpu_s,
+                error=outcome.error,
+                log=log,
+            )
             live.tries += 1
             live.attempt = new_id()
             live.row = msgspec.structs.replace(
-                live.row, attempts=live.tries, error=outcome.error, wall_s=live.row.wall_s + outcome.wall_s, cpu_s=live.row.cpu_s + outcome.cpu_s
+                live.row,
+                attempts=live.tries,
+                error=outcome.error,
+                wall_s=live.row.wall_s + outcome.wall_s,
+                cpu_s=live.row.cpu_s + outcome.cpu_s,
             )
             store.add_attempt(self._attempt(live, scope))
             store.put_steps([live.row])
@@ -445,7 +484,9 @@ class Driver:
             )  # fmt: skip
             ended = store.run(run.id)
             emit(scope, finished(ended))
-            QueueStore(scope.connection).finish(self.job, now=scope.now, state="cancelled" if cancelled else "failed" if error else "done", error=error[:1000] or None)
+            QueueStore(scope.connection).finish(
+                self.job, now=scope.now, state="cancelled" if cancelled else "failed" if error else "done", error=error[:1000] or None
+            )
             return ended
 
         ended = self.transport.scope().write(save)
@@ -459,7 +500,10 @@ class Driver:
         for handle in handles_in(plan.answer if isinstance(plan.answer, (list, tuple, dict)) else [plan.answer]):
             outputs = self._live[handle.key].row.outputs
             chosen = outputs if handle.index is None else (outputs[handle.index],)
-            found += [msgspec.structs.replace(artifact, name=f"{handle.source}" if len(chosen) == 1 else f"{handle.key}.{i}") for i, artifact in enumerate(chosen)]
+            found += [
+                msgspec.structs.replace(artifact, name=f"{handle.source}" if len(chosen) == 1 else f"{handle.key}.{i}")
+                for i, artifact in enumerate(chosen)
+            ]
         return tuple(found)
 
     def _proven(self, scope: Scope) -> PipelineStore:
@@ -478,4 +522,6 @@ def code_digest(value: Any) -> str:
 def refuse_foreign(job: Job, worker: str) -> None:
     """Raise Conflict unless a job is leased to this worker."""
     if job.state != "leased" or job.owner != worker:
-        raise Conflict(f"Pipeline run {job.subject} is held by {job.owner or 'nobody'}.", code="pipelines.being_executed", hint="Wait for it.")
+        raise Conflict(
+            f"Pipeline run {job.subject} is held by {job.owner or 'nobody'}.", code="pipelines.being_executed", hint="Wait for it."
+        )

@@ -103,7 +103,9 @@ class Engine:
     def register(self) -> tuple[PipelineInfo, ...]:
         """Tell the platform which pipelines the project folder defines, when they have changed. Raises Invalid."""
         project = load_project(self.platform.settings)
-        infos = tuple(described(p, code="", now=datetime.fromtimestamp(0, tz=self.platform.clock.now().tzinfo)) for p in project.pipelines.values())
+        infos = tuple(
+            described(p, code="", now=datetime.fromtimestamp(0, tz=self.platform.clock.now().tzinfo)) for p in project.pipelines.values()
+        )
         if infos != self._known:
             now = self.platform.clock.now()
             fresh = tuple(described(p, code="", now=now) for p in project.pipelines.values())
@@ -178,7 +180,7 @@ class Engine:
         for subscriber in SUBSCRIBERS.get(type(event), ()) if event else ():
             try:
                 subscriber(event, transport)
-            except Exception as failure:  # noqa: BLE001 - one subscriber's failure is kept in the outbox and tried again
+            except Exception as failure:
                 error = f"{subscriber.__module__}.{subscriber.__qualname__}: {type(failure).__name__}: {failure}"
                 _log.warning("event %s %s: %s", entry.kind, entry.id, error)
         now = self.platform.clock.now()
@@ -292,7 +294,9 @@ class Engine:
             for driver in drivers:
                 try:
                     answer = self.platform.database.write(
-                        lambda c, job=driver.job: QueueStore(c).heartbeat(job, now=self.platform.clock.now(), lease=timedelta(seconds=lease_s))  # type: ignore[misc]
+                        lambda c, job=driver.job: QueueStore(c).heartbeat(
+                            job, now=self.platform.clock.now(), lease=timedelta(seconds=lease_s)
+                        )  # type: ignore[misc]
                     )
                 except RungError as error:
                     _log.warning("the lease of run %s was not renewed: %s", driver.job.subject, error)

@@ -1,14 +1,33 @@
-"""The closed loop: which event of one area asks which verb of another. Every subscriber may be called twice."""
+"""The closed loop: which event of one area asks which verb of another.
+
+version added -> triggers | alert -> triggers | incident diagnosed -> decision | decision to retrain -> triggers |
+gate passed by a run that a decision started -> canary | labels -> judgement of the canary | judgement -> promotion or
+end of the canary | promotion in traffic -> champion. Delivery is at least once: every subscriber may be called twice.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from rung.core.errors import NotFound
 from rung.core.events import on
 from rung.data.records import DatasetVersionAdded
-from rung.monitoring.records import AlertRaised, IncidentDiagnosed
-from rung.pipelines.records import FireTriggers
-from rung.value.records import Decide, DecisionMade
+from rung.monitoring.records import AlertRaised, IncidentDiagnosed, LabelsAdded
+from rung.pipelines.records import FireTriggers, GetPipelineRun
+from rung.registry.records import CHAMPION, GatePassed, GetVersion, Promote
+from rung.serving.records import (
+    AbortCanary,
+    CanaryJudged,
+    Deployment,
+    DeploymentChanged,
+    GetDeployment,
+    JudgeCanary,
+    PromoteCanary,
+    StartCanary,
+)
+from rung.value.records import Decide, DecisionMade, GetDecision
+
+CANARY_SHARE = 0.2
 
 
 def load_subscribers() -> None:
@@ -17,25 +36,91 @@ def load_subscribers() -> None:
 
 @on(DatasetVersionAdded)
 def start_for_new_version(event: DatasetVersionAdded, transport: Any) -> None:
-    """A new dataset version calls upon the triggers that wait for it."""
-    ref = f"{event.dataset}:{event.number}"
-    transport.call(FireTriggers(kind="dataset", subject=event.dataset, cause=ref, reason=f"Dataset version {ref} was added.", params={"dataset": ref}))
+    """A new dataset version calls upon the triggers that wait for it, unless its validation failed."""
+    if event.validation != "failed":
+        ref = f"{event.dataset}:{event.number}"
+        reason = f"Dataset version {ref} was added."
+        transport.call(FireTriggers(kind="dataset", subject=event.dataset, cause=ref, reason=reason, params={"dataset": ref}))
 
 
 @on(AlertRaised)
 def start_for_alert(event: AlertRaised, transport: Any) -> None:
     """An alert calls upon the triggers that wait for it."""
-    transport.call(FireTriggers(kind="alert", subject=event.deployment, cause=event.alert, reason=f"An alert on {event.deployment} was raised."))
+    reason = f"Deployment {event.deployment} raised the alert {event.rule}."
+    transport.call(
+        FireTriggers(kind="alert", subject=event.deployment, cause=event.alert, reason=reason, params={"deployment": event.deployment})
+    )
 
 
 @on(IncidentDiagnosed)
 def decide_about_incident(event: IncidentDiagnosed, transport: Any) -> None:
     """A diagnosed incident is put to the retraining policy of its deployment."""
-    transport.call(Decide(incident=event.incident))
+    transport.call(Decide(incident=event.incident, as_of=event.as_of))
 
 
 @on(DecisionMade)
 def start_for_decision(event: DecisionMade, transport: Any) -> None:
-    """A decision to retrain starts the pipelines that wait for it."""
+    """A decision to retrain starts the pipelines that wait for it; they may take its ``as_of`` as a parameter."""
     if event.action == "retrain":
-        transport.call(FireTriggers(kind="decision", subject=event.deployment, cause=event.decision, reason=f"Decision {event.decision}: retrain."))
+        told = {"decision": event.decision, "deployment": event.deployment, "model": event.model, "as_of": event.as_of.isoformat()}
+        reason = f"It was decided to retrain {event.model} of {event.deployment}."
+        transport.call(FireTriggers(kind="decision", subject=event.deployment, cause=event.decision, reason=reason, params=told))
+
+
+@on(GatePassed)
+def start_canary(event: GatePassed, transport: Any) -> None:
+    """A version that passed its gates and comes from a decided retraining gets a small share of the deployment's traffic."""
+    if event.pipeline_run_id is None:
+        return
+    cause = transport.call(GetPipelineRun(id=event.pipeline_run_id)).run.cause
+    if cause.kind != "decision":
+        return
+    name = transport.call(GetDecision(decision=cause.subject)).deployment
+    deployment = _deployment(transport, name)
+    if deployment is None or any((route.model, route.number) == (event.model, event.number) for route in deployment.routes):
+        return
+    transport.call(
+        StartCanary(deployment=name, model=event.model, number=event.number, share=CANARY_SHARE, reason=f"Verdict {event.verdict} passed.")
+    )
+
+
+@on(LabelsAdded)
+def judge_canary(event: LabelsAdded, transport: Any) -> None:
+    """Labels are news of what both versions answered: a canary under way is judged again."""
+    deployment = _deployment(transport, event.deployment)
+    if deployment is not None and deployment.canary is not None:
+        transport.call(JudgeCanary(deployment=event.deployment))
+
+
+@on(CanaryJudged)
+def act_on_judgement(event: CanaryJudged, transport: Any) -> None:
+    """A canary that passed takes the place of the stable version; one that failed leaves the traffic."""
+    deployment = _deployment(transport, event.deployment)
+    if deployment is None or deployment.revision != event.revision or deployment.canary is None:
+        return  # somebody has acted already
+    if event.outcome == "passed":
+        transport.call(PromoteCanary(deployment=event.deployment, reason="Its judgement passed."))
+    elif event.outcome == "failed":
+        transport.call(AbortCanary(deployment=event.deployment, reason="Its judgement failed."))
+
+
+@on(DeploymentChanged)
+def move_champion(event: DeploymentChanged, transport: Any) -> None:
+    """A version that has won its place in the traffic becomes the champion of its model."""
+    if event.change != "promote":
+        return
+    try:
+        held = transport.call(GetVersion(model=event.model, alias=CHAMPION)).number
+    except NotFound:
+        held = None  # the model has no champion yet
+    if held != event.number:
+        reason = f"Its canary on {event.deployment} became the stable version."
+        transport.call(Promote(model=event.model, number=event.number, alias=CHAMPION, reason=reason))
+
+
+def _deployment(transport: Any, name: str) -> Deployment | None:
+    try:
+        found: Deployment = transport.call(GetDeployment(deployment=name))
+    except NotFound:
+        return None  # labels may belong to a deployment of another platform
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from rung.core.ids import new_id
 from rung.engine.executors.family import payload_of
 from rung.engine.host import ServiceTransport
+from rung.governance.lineage import link, node
 from rung.pipelines.environment import environment_of, python_version
 from rung.pipelines.materialisers import compare
 from rung.pipelines.project import forget_modules, restore
@@ -16,7 +17,6 @@ from rung.pipelines.records import Artifact, OutputComparison, PipelineRun, Repr
 from rung.pipelines.rules import first_diverging, least_alike
 from rung.pipelines.store import PipelineStore
 from rung.storage.blobs import BlobStore
-from rung.governance.lineage import link, node
 from rung.storage.queue import Job
 from rung.storage.scope import Scope
 
@@ -80,9 +80,13 @@ def _compare_step(step: StepRun, again: StepRun | None, blobs: BlobStore, tolera
 
 def _compare_output(step: str, a: Artifact, b: Artifact, blobs: BlobStore, tolerance: float, scratch: Path) -> OutputComparison:
     if a.kind != b.kind:
-        return OutputComparison(step=step, output=a.name, likeness="different", detail=f"was {a.kind}, is {b.kind}", original=a.digest, repeated=b.digest)
+        return OutputComparison(
+            step=step, output=a.name, likeness="different", detail=f"was {a.kind}, is {b.kind}", original=a.digest, repeated=b.digest
+        )
     if (a.digest, a.meta) == (b.digest, b.meta):
-        return OutputComparison(step=step, output=a.name, likeness="identical", detail="The bytes are equal.", original=a.digest, repeated=b.digest)
+        return OutputComparison(
+            step=step, output=a.name, likeness="identical", detail="The bytes are equal.", original=a.digest, repeated=b.digest
+        )
     found = compare(a.kind, payload_of(a, blobs), payload_of(b, blobs), tolerance=tolerance, scratch=scratch)
     # Values that are equal although the bytes are not are equivalent: identical is a claim about bytes.
     likeness = "equivalent" if found.likeness == "identical" else found.likeness

@@ -62,7 +62,12 @@ def _told(value: Any) -> Any:
         return ["dict", [[key, _told(item)] for key, item in value.items()]]
     kind, payload = materialise(value, where="argument")
     data = payload.data if isinstance(payload.data, bytes) else payload.data.read_bytes()
-    return ["value", msgspec.to_builtins(Artifact(name="argument", kind=kind, digest="", size_bytes=len(data), meta=payload.meta, inline=data), builtin_types=(bytes,))]
+    return [
+        "value",
+        msgspec.to_builtins(
+            Artifact(name="argument", kind=kind, digest="", size_bytes=len(data), meta=payload.meta, inline=data), builtin_types=(bytes,)
+        ),
+    ]
 
 
 def untold(node: Any) -> Any:

@@ -41,10 +41,18 @@ def typed_params(pipeline: Pipeline[..., Any], given: Mapping[str, Any]) -> dict
     known = pipeline.signature.parameters
     for name in given:
         if name not in known:
-            raise Invalid(f"Pipeline {pipeline.name!r} has no parameter {name!r}.", code="pipelines.unknown_param", hint=f"It has: {', '.join(known) or 'none'}.")
+            raise Invalid(
+                f"Pipeline {pipeline.name!r} has no parameter {name!r}.",
+                code="pipelines.unknown_param",
+                hint=f"It has: {', '.join(known) or 'none'}.",
+            )
     missing = [name for name, p in known.items() if p.default is inspect.Parameter.empty and name not in given]
     if missing:
-        raise Invalid(f"Pipeline {pipeline.name!r} needs a value for {', '.join(missing)}.", code="pipelines.missing_param", hint=f"Pass -p {missing[0]}=….")
+        raise Invalid(
+            f"Pipeline {pipeline.name!r} needs a value for {', '.join(missing)}.",
+            code="pipelines.missing_param",
+            hint=f"Pass -p {missing[0]}=….",
+        )
     hints = _hints(pipeline)
     return {name: _typed(pipeline.name, name, value, hints.get(name, _type_of_default(known[name]))) for name, value in given.items()}
 
@@ -61,7 +69,9 @@ def _typed(pipeline: str, name: str, value: Any, hint: Any) -> Any:
     try:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError as error:
-        raise Invalid(f"Parameter {name!r} of pipeline {pipeline!r}: {error}.", code="pipelines.bad_param", hint=f"Its type is {_type_name(hint)}.") from None
+        raise Invalid(
+            f"Parameter {name!r} of pipeline {pipeline!r}: {error}.", code="pipelines.bad_param", hint=f"Its type is {_type_name(hint)}."
+        ) from None
     except TypeError:
         return value  # a type that msgspec does not know, such as a frame: only Python can pass one
 
@@ -72,7 +82,10 @@ def _type_of_default(parameter: inspect.Parameter) -> Any:
 
 def _is_container(hint: Any) -> bool:
     kinds = [typing.get_origin(hint) or hint, *(typing.get_origin(a) or a for a in typing.get_args(hint))]
-    return any(isinstance(kind, type) and (issubclass(kind, (list, tuple, dict, set, frozenset)) or hasattr(kind, "__struct_fields__")) for kind in kinds)
+    return any(
+        isinstance(kind, type) and (issubclass(kind, (list, tuple, dict, set, frozenset)) or hasattr(kind, "__struct_fields__"))
+        for kind in kinds
+    )
 
 
 def _hints(pipeline: Pipeline[..., Any]) -> dict[str, Any]:

@@ -34,7 +34,9 @@ from rung.core.errors import RungError
 from rung.pipelines.authoring import Pipeline, Step
 from rung.pipelines.materialisers import materialise
 
-_INSTALLED = tuple(sorted({str(Path(p)) for name in ("stdlib", "platstdlib", "purelib", "platlib") if (p := sysconfig.get_paths().get(name))}))
+_INSTALLED = tuple(
+    sorted({str(Path(p)) for name in ("stdlib", "platstdlib", "purelib", "platlib") if (p := sysconfig.get_paths().get(name))})
+)
 _RUNG = str(Path(__file__).parents[1])
 _IGNORED = (logging.Logger, ContextVar, threading.local, types.GenericAlias)
 
@@ -80,7 +82,7 @@ class _Walk:
         self.kept.append(value)  # an id is only good while its object lives
         return self._visit(value, name)
 
-    def _visit(self, value: Any, name: str) -> Any:  # noqa: PLR0912, C901 - a table of kinds reads best as one
+    def _visit(self, value: Any, name: str) -> Any:  # noqa: PLR0912 - a table of kinds reads best as one
         if isinstance(value, (Step, Pipeline)):
             return self.visit(value.function, name)
         if isinstance(value, types.FunctionType):
@@ -122,10 +124,14 @@ class _Walk:
         return parts
 
     def _function(self, function: types.FunctionType) -> Any:
-        if not _is_project(getattr(function, "__code__").co_filename, function.__module__):
+        if not _is_project(function.__code__.co_filename, function.__module__):
             return ["installed", function.__module__, function.__qualname__, _package(function.__module__)]
         tree = _tree_of(function)
-        parts: list[Any] = ["function", function.__qualname__, _dumped(tree, function.__globals__) if tree is not None else _bytecode(function.__code__)]
+        parts: list[Any] = [
+            "function",
+            function.__qualname__,
+            _dumped(tree, function.__globals__) if tree is not None else _bytecode(function.__code__),
+        ]
         names = set(_globals_of(function.__code__))
         if tree is not None:
             names |= {node.id for outer in _outside_body(tree) for node in ast.walk(outer) if isinstance(node, ast.Name)}
@@ -287,7 +293,11 @@ def _tree_of(function: types.FunctionType) -> ast.AST | None:
     tree = _module_tree(code.co_filename)
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree) if tree else ():
-        if isinstance(node, kinds) and node.name == code.co_name and code.co_firstlineno in {node.lineno, *(d.lineno for d in node.decorator_list)}:
+        if (
+            isinstance(node, kinds)
+            and node.name == code.co_name
+            and code.co_firstlineno in {node.lineno, *(d.lineno for d in node.decorator_list)}
+        ):
             return node
     return None
 
@@ -376,7 +386,10 @@ def _chains(tree: ast.AST) -> dict[str, set[tuple[str, ...] | None]]:
 
 def _bytecode(code: types.CodeType) -> Any:
     """What stands for a function without source, such as a lambda: its instructions and constants."""
-    constants = [_bytecode(c) if isinstance(c, types.CodeType) else sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c) for c in code.co_consts]
+    constants = [
+        _bytecode(c) if isinstance(c, types.CodeType) else sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
+        for c in code.co_consts
+    ]
     return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames)]
 
 

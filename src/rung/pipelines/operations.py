@@ -61,7 +61,11 @@ def resume(request: r.ResumePipelineRun, scope: Scope) -> r.PipelineRun:
     if job is None:
         raise Conflict(f"Pipeline run {run.id} has no job any more.", code="pipelines.nothing_to_resume", hint="Start a new run.")
     if job.state == "leased" and job.lease_until is not None and job.lease_until >= scope.now and not is_dead(job.owner or ""):
-        raise Conflict(f"Pipeline run {run.id} is being executed by {job.owner}.", code="pipelines.being_executed", hint="Wait, or `rung pipeline cancel` it.")
+        raise Conflict(
+            f"Pipeline run {run.id} is being executed by {job.owner}.",
+            code="pipelines.being_executed",
+            hint="Wait, or `rung pipeline cancel` it.",
+        )
     queue.requeue(job.id, now=scope.now, attempts=0)
     store.update_run(run.id, status="queued", error="", failed_step="", cancel_requested=False, ended_at=None, resumed=run.resumed + 1)
     _hold(scope, job.id, request.held)
@@ -89,7 +93,11 @@ def cancel(request: r.CancelPipelineRun, scope: Scope) -> r.PipelineRun:
     store, queue = _store(scope), QueueStore(scope.connection)
     run = store.run(request.id)
     if run.status not in {"queued", "running"}:
-        raise Conflict(f"Pipeline run {run.id} has {run.status} already.", code="pipelines.ended", hint="Only queued and running ones can be cancelled.")
+        raise Conflict(
+            f"Pipeline run {run.id} has {run.status} already.",
+            code="pipelines.ended",
+            hint="Only queued and running ones can be cancelled.",
+        )
     job = queue.of_subject(run.id)
     queue.ask_to_cancel(run.id, now=scope.now)
     store.update_run(run.id, cancel_requested=True)
@@ -127,9 +135,15 @@ def add_trigger(request: r.AddTrigger, scope: Scope) -> r.Trigger:
     """The new trigger. Raises AlreadyExists, Invalid for a schedule that cannot be read."""
     store = _store(scope)
     if store.find_trigger(request.name):
-        raise AlreadyExists(f"Trigger {request.name!r} exists.", code="pipelines.trigger_exists", hint="Remove it first, or choose another name.")
+        raise AlreadyExists(
+            f"Trigger {request.name!r} exists.", code="pipelines.trigger_exists", hint="Remove it first, or choose another name."
+        )
     if (request.kind == "schedule") != bool(request.cron):
-        raise Invalid("A trigger has a cron expression exactly when its kind is schedule.", code="pipelines.bad_trigger", hint="Give cron, or choose another kind.")
+        raise Invalid(
+            "A trigger has a cron expression exactly when its kind is schedule.",
+            code="pipelines.bad_trigger",
+            hint="Give cron, or choose another kind.",
+        )
     trigger = r.Trigger(
         id=new_id(), name=request.name, pipeline=request.pipeline, kind=request.kind, params=request.params, cooldown_s=request.cooldown_s,
         paused=False, created_at=scope.now, created_by=_caller(scope), subject=request.subject, cron=request.cron, zone=request.zone,
@@ -192,9 +206,17 @@ def reproduce(request: r.Reproduce, scope: Scope) -> r.PipelineRun:
     """The queued re-execution. Raises Conflict for a run that did not succeed or has no code snapshot."""
     original = _store(scope).run(request.id)
     if original.status != "succeeded":
-        raise Conflict(f"Pipeline run {original.id} has {original.status}; only a succeeded one can be reproduced.", code="pipelines.not_reproducible", hint="Choose a run that succeeded.")
+        raise Conflict(
+            f"Pipeline run {original.id} has {original.status}; only a succeeded one can be reproduced.",
+            code="pipelines.not_reproducible",
+            hint="Choose a run that succeeded.",
+        )
     if not original.code:
-        raise Conflict(f"Pipeline run {original.id} has no snapshot of its code.", code="pipelines.no_code", hint="Run pipelines from a project folder.")
+        raise Conflict(
+            f"Pipeline run {original.id} has no snapshot of its code.",
+            code="pipelines.no_code",
+            hint="Run pipelines from a project folder.",
+        )
     wish = r.RunPipeline(
         pipeline=original.pipeline, params=original.params, seed=original.seed, use_cache=False, held=request.held,
         cause=r.Cause(kind="reproduction", subject=original.id, reason=f"Is run {original.pipeline}:{original.number} repeatable?"),
@@ -216,9 +238,17 @@ def start(scope: Scope, request: r.RunPipeline, *, reproduces: str | None = None
     info = store.definition(request.pipeline)
     known = {spec.name: spec for spec in info.params}
     if reproduces is None and (strange := sorted(set(request.params) - set(known))):
-        raise Invalid(f"Pipeline {request.pipeline!r} has no parameter {strange[0]!r}.", code="pipelines.unknown_param", hint=f"It has: {', '.join(known) or 'none'}.")
+        raise Invalid(
+            f"Pipeline {request.pipeline!r} has no parameter {strange[0]!r}.",
+            code="pipelines.unknown_param",
+            hint=f"It has: {', '.join(known) or 'none'}.",
+        )
     if missing := [name for name, spec in known.items() if spec.required and name not in request.params and reproduces is None]:
-        raise Invalid(f"Pipeline {request.pipeline!r} needs a value for {', '.join(missing)}.", code="pipelines.missing_param", hint=f"Pass -p {missing[0]}=….")
+        raise Invalid(
+            f"Pipeline {request.pipeline!r} needs a value for {', '.join(missing)}.",
+            code="pipelines.missing_param",
+            hint=f"Pass -p {missing[0]}=….",
+        )
     run = r.PipelineRun(
         id=new_id(), number=store.next_number(request.pipeline), pipeline=request.pipeline, status="queued", params=request.params,
         cause=request.cause, seed=request.seed, use_cache=request.use_cache, created_at=scope.now, created_by=_caller(scope),
@@ -255,7 +285,14 @@ def _fire_schedule(scope: Scope, store: PipelineStore, trigger: r.Trigger) -> li
     due, following = missed_fires(trigger, scope.now)
     store.update_trigger(trigger.id, next_fire=following)
     return [
-        _fire(scope, store, trigger, f"{at.isoformat(timespec='seconds')}", f"Its time came: {trigger.cron} in {trigger.zone}.", trigger.params)
+        _fire(
+            scope,
+            store,
+            trigger,
+            f"{at.isoformat(timespec='seconds')}",
+            f"Its time came: {trigger.cron} in {trigger.zone}.",
+            trigger.params,
+        )
         for at in due
     ]
 
@@ -283,7 +320,9 @@ def _fire(scope: Scope, store: PipelineStore, trigger: r.Trigger, cause: str, re
 
 def _hold(scope: Scope, job: str, owner: str | None) -> None:
     if owner:
-        QueueStore(scope.connection).claim(QUEUE, owner=owner, now=scope.now, lease=timedelta(seconds=scope.settings.engine.lease_s), job=job)
+        QueueStore(scope.connection).claim(
+            QUEUE, owner=owner, now=scope.now, lease=timedelta(seconds=scope.settings.engine.lease_s), job=job
+        )
 
 
 def _store(scope: Scope) -> PipelineStore:

@@ -140,7 +140,9 @@ def find_target(target: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise NotFound(
-            f"{target} cannot be imported: {error}.", code="pipelines.no_target", hint="Define steps at the top level of a module of the project."
+            f"{target} cannot be imported: {error}.",
+            code="pipelines.no_target",
+            hint="Define steps at the top level of a module of the project.",
         ) from None
     return found
 
@@ -152,14 +154,20 @@ def _imported(name: str, folder: Path, *, optional: bool) -> ModuleType | None:
     except ModuleNotFoundError:
         if optional:
             return None
-        raise NotFound(f"There is no module {name!r} in {folder}.", code="pipelines.no_module", hint="Correct `pipelines` in rung.toml.") from None
+        raise NotFound(
+            f"There is no module {name!r} in {folder}.", code="pipelines.no_module", hint="Correct `pipelines` in rung.toml."
+        ) from None
     try:
         return importlib.import_module(name)
     except RungError:
         raise
     except Exception as error:
         where = _line_of(error, folder)
-        raise Invalid(f"Module {name!r} cannot be imported: {type(error).__name__}: {error}{where}.", code="pipelines.broken_module", hint="Mend it; `python -c 'import …'` in the project's folder shows the whole traceback.") from error
+        raise Invalid(
+            f"Module {name!r} cannot be imported: {type(error).__name__}: {error}{where}.",
+            code="pipelines.broken_module",
+            hint="Mend it; `python -c 'import …'` in the project's folder shows the whole traceback.",
+        ) from error
 
 
 def _line_of(error: BaseException, folder: Path) -> str:
@@ -178,5 +186,9 @@ def _collect(module: ModuleType | None, found: dict[str, Pipeline[..., Any]]) ->
             continue
         held = found.get(value.name)
         if held is not None and held is not value:
-            raise Invalid(f"Two pipelines are called {value.name!r}: {held.target} and {value.target}.", code="pipelines.two_pipelines", hint="Give one of them another name.")
+            raise Invalid(
+                f"Two pipelines are called {value.name!r}: {held.target} and {value.target}.",
+                code="pipelines.two_pipelines",
+                hint="Give one of them another name.",
+            )
         found[value.name] = value

@@ -43,11 +43,15 @@ def next_fire(cron: str, zone: str, after: datetime) -> datetime:
     try:
         place = ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Invalid(f"There is no time zone {zone!r}.", code="pipelines.bad_zone", hint="Write one such as Europe/Berlin or UTC.") from None
+        raise Invalid(
+            f"There is no time zone {zone!r}.", code="pipelines.bad_zone", hint="Write one such as Europe/Berlin or UTC."
+        ) from None
     try:
         return next(CronSim(cron, after.astimezone(place))).astimezone(UTC)
     except CronSimError as error:
-        raise Invalid(f"{cron!r} is not a schedule: {error}.", code="pipelines.bad_cron", hint='Write five fields, such as "0 6 * * 1".') from None
+        raise Invalid(
+            f"{cron!r} is not a schedule: {error}.", code="pipelines.bad_cron", hint='Write five fields, such as "0 6 * * 1".'
+        ) from None
     except StopIteration:
         raise Invalid(f"{cron!r} never fires.", code="pipelines.bad_cron", hint="Correct day and month.") from None
 

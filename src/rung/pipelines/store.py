@@ -10,7 +10,18 @@ import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Index, Integer, String, Text, UniqueConstraint, func, select
 
 from rung.core.errors import NotFound
-from rung.pipelines.records import Artifact, PipelineInfo, PipelineRun, PipelineRunStatus, Reproduction, StepAttempt, StepRun, Trigger, TriggerFire, TriggerKind
+from rung.pipelines.records import (
+    Artifact,
+    PipelineInfo,
+    PipelineRun,
+    PipelineRunStatus,
+    Reproduction,
+    StepAttempt,
+    StepRun,
+    Trigger,
+    TriggerFire,
+    TriggerKind,
+)
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 DEFINITION = table(
@@ -188,7 +199,10 @@ class PipelineStore:
         query = select(DEFINITION.c.info).where(DEFINITION.c.project == self._project, DEFINITION.c.name == name)
         found = self._connection.execute(query).first()
         if found is None:
-            known = ", ".join(info.name for info in self.definitions()) or "none yet; `rung pipeline list` in the project's folder registers them"
+            known = (
+                ", ".join(info.name for info in self.definitions())
+                or "none yet; `rung pipeline list` in the project's folder registers them"
+            )
             raise NotFound(f"There is no pipeline {name!r}.", code="pipelines.no_pipeline", hint=f"Known: {known}.")
         return msgspec.convert(found.info, PipelineInfo)
 
@@ -225,7 +239,9 @@ class PipelineStore:
 
     def steps(self, run: str) -> tuple[StepRun, ...]:
         """Step runs of a pipeline run, in the order of its plan."""
-        rows = self._connection.execute(select(STEP).where(STEP.c.project == self._project, STEP.c.pipeline_run == run).order_by(STEP.c.position))
+        rows = self._connection.execute(
+            select(STEP).where(STEP.c.project == self._project, STEP.c.pipeline_run == run).order_by(STEP.c.position)
+        )
         return tuple(_record(row, StepRun) for row in rows.mappings())
 
     def put_steps(self, steps: Iterable[StepRun]) -> None:
@@ -267,7 +283,9 @@ class PipelineStore:
 
     def attempts(self, run: str) -> tuple[StepAttempt, ...]:
         """Attempts at the steps of a pipeline run, in order."""
-        query = select(ATTEMPT).join(STEP, STEP.c.id == ATTEMPT.c.step_run).where(STEP.c.project == self._project, STEP.c.pipeline_run == run)
+        query = (
+            select(ATTEMPT).join(STEP, STEP.c.id == ATTEMPT.c.step_run).where(STEP.c.project == self._project, STEP.c.pipeline_run == run)
+        )
         return tuple(_record(row, StepAttempt) for row in self._connection.execute(query.order_by(ATTEMPT.c.id)).mappings())
 
     def cached(self, keys: list[str]) -> dict[str, CacheEntry]:
@@ -348,7 +366,9 @@ class PipelineStore:
 
 def due_schedules(connection: Connection, now: datetime) -> list[tuple[str, str]]:
     """Project and name of every schedule that should have fired by now."""
-    query = select(TRIGGER.c.project, TRIGGER.c.name).where(TRIGGER.c.kind == "schedule", TRIGGER.c.paused.is_(False), TRIGGER.c.next_fire <= now)
+    query = select(TRIGGER.c.project, TRIGGER.c.name).where(
+        TRIGGER.c.kind == "schedule", TRIGGER.c.paused.is_(False), TRIGGER.c.next_fire <= now
+    )
     return [(row.project, row.name) for row in connection.execute(query)]
 
 
@@ -369,4 +389,9 @@ def _record(row: Any, kind: Any) -> Any:
 
 
 def _cache_entry(row: Any) -> CacheEntry:
-    return CacheEntry(cache_key=row["cache_key"], step_run=row["step_run"], outputs=msgspec.convert(row["outputs"], tuple[Artifact, ...]), parts=row["parts"])
+    return CacheEntry(
+        cache_key=row["cache_key"],
+        step_run=row["step_run"],
+        outputs=msgspec.convert(row["outputs"], tuple[Artifact, ...]),
+        parts=row["parts"],
+    )

@@ -44,7 +44,11 @@ class Handle:
     def __getitem__(self, item: str | int) -> Handle:
         if self.index is None and self.count > 1 and isinstance(item, int) and not self.path:
             if not -self.count <= item < self.count:
-                raise Invalid(f"Step {self.key!r} has {self.count} outputs, not one at {item}.", code="pipelines.no_output", hint="Look at its return annotation.")
+                raise Invalid(
+                    f"Step {self.key!r} has {self.count} outputs, not one at {item}.",
+                    code="pipelines.no_output",
+                    hint="Look at its return annotation.",
+                )
             return Handle(self.tracer, self.key, count=self.count, index=item % self.count)
         return Handle(self.tracer, self.key, count=self.count, index=self.index, path=(*self.path, item))
 
@@ -78,12 +82,20 @@ class Handle:
         return f"<output of {self.source}>"
 
     def _refuse(self, what: str) -> NoReturn:
-        raise Invalid(f"The {what} of the output of step {self.key!r} is not known while the pipeline is traced.", code="pipelines.value_in_trace", hint=_NO_VALUE)
+        raise Invalid(
+            f"The {what} of the output of step {self.key!r} is not known while the pipeline is traced.",
+            code="pipelines.value_in_trace",
+            hint=_NO_VALUE,
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise Invalid(f"The output of step {self.key!r} has no attribute {name!r} while the pipeline is traced.", code="pipelines.value_in_trace", hint=_NO_VALUE)
+        raise Invalid(
+            f"The output of step {self.key!r} has no attribute {name!r} while the pipeline is traced.",
+            code="pipelines.value_in_trace",
+            hint=_NO_VALUE,
+        )
 
 
 def handles_in(value: Any) -> Iterator[Handle]:
@@ -144,11 +156,19 @@ class Tracer:
         try:
             bound = step.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise Invalid(f"Step {step.name!r} cannot be called like that: {error}.", code="pipelines.bad_call", hint="Compare the call with the step's signature.") from None
+            raise Invalid(
+                f"Step {step.name!r} cannot be called like that: {error}.",
+                code="pipelines.bad_call",
+                hint="Compare the call with the step's signature.",
+            ) from None
         bound.apply_defaults()
         for name, parameter in step.signature.parameters.items():
             if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY}:
-                raise Invalid(f"Step {step.name!r} has a parameter {name!r} that has no name of its own in a plan.", code="pipelines.bad_signature", hint="Use plain named parameters.")
+                raise Invalid(
+                    f"Step {step.name!r} has a parameter {name!r} that has no name of its own in a plan.",
+                    code="pipelines.bad_signature",
+                    hint="Use plain named parameters.",
+                )
         needs = list(dict.fromkeys(handle.key for handle in handles_in(list(bound.arguments.values()))))
         key = self._key(step.name)
         self.nodes[key] = Node(key=key, step=step, arguments=dict(bound.arguments), needs=needs)

@@ -136,7 +136,7 @@ def carried_out(task: Task, function: Callable[..., Any], blobs: BlobStore, cpu:
         arguments = {name: resolved(value, blobs, task.scratch) for name, value in task.arguments.items()}
         value = function(**arguments)
         outputs = stored(value, task.step, task.outputs, blobs)
-    except BaseException as error:  # noqa: BLE001 - user code may raise anything, and the run must tell what
+    except BaseException as error:
         traceback.print_exc()
         said = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         return Outcome("failed", error=f"Step {task.step!r} failed: {said}", wall_s=time.perf_counter() - began, cpu_s=cpu() - used)

@@ -70,7 +70,9 @@ class Process:
             process.wait(timeout=task.timeout_s)
         except subprocess.TimeoutExpired:
             _stop(process)
-            return Outcome("timed_out", error=f"Step {task.step!r} took longer than {task.timeout_s:g} s.", wall_s=time.perf_counter() - began)
+            return Outcome(
+                "timed_out", error=f"Step {task.step!r} took longer than {task.timeout_s:g} s.", wall_s=time.perf_counter() - began
+            )
         finally:
             with self._lock:
                 self._running.pop(task.id, None)
@@ -83,7 +85,11 @@ class Process:
         try:
             outcome = msgspec.msgpack.decode(answer.read_bytes(), type=Answer)
         except (OSError, msgspec.MsgspecError):
-            how = f"killed by {signal.Signals(-process.returncode).name}" if process.returncode < 0 else f"ended with exit code {process.returncode}"
+            how = (
+                f"killed by {signal.Signals(-process.returncode).name}"
+                if process.returncode < 0
+                else f"ended with exit code {process.returncode}"
+            )
             return Outcome("lost", error=f"Step {task.step!r} was {how} before it could answer.", wall_s=wall_s)
         finally:
             answer.unlink(missing_ok=True)

@@ -27,7 +27,11 @@ class Array:
     def dump(value: Any) -> Payload:
         """The npy bytes."""
         if value.dtype.hasobject:
-            raise Invalid("an array of Python objects has no canonical bytes.", code="pipelines.unserialisable", hint="Convert it to numbers, text or a frame.")
+            raise Invalid(
+                "an array of Python objects has no canonical bytes.",
+                code="pipelines.unserialisable",
+                hint="Convert it to numbers, text or a frame.",
+            )
         buffer = io.BytesIO()
         native = value.astype(value.dtype.newbyteorder("<"), copy=False)
         np.lib.format.write_array(buffer, np.ascontiguousarray(native).reshape(value.shape), version=(1, 0), allow_pickle=False)

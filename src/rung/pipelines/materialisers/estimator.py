@@ -44,7 +44,11 @@ class Estimator:
         unknown = sio.get_untrusted_types(data=data)
         strangers = [name for name in unknown if name.partition(".")[0] not in sys.modules]
         if strangers:
-            raise Invalid(f"The estimator's file names {', '.join(strangers)}.", code="pipelines.unloadable", hint="Import the library that defines it in the step's module.")
+            raise Invalid(
+                f"The estimator's file names {', '.join(strangers)}.",
+                code="pipelines.unloadable",
+                hint="Import the library that defines it in the step's module.",
+            )
         # What a step of this project wrote is read back by a step of this project: its own types are trusted.
         return sio.loads(data, trusted=unknown)
 

@@ -35,7 +35,11 @@ class PolarsFrame:
         frame = value.to_frame() if isinstance(value, pl.Series) else value
         objects = [name for name, dtype in frame.schema.items() if dtype == pl.Object]
         if objects:
-            raise Invalid(f"column {objects[0]!r} holds Python objects.", code="pipelines.unserialisable", hint="Convert it to numbers, text or a list.")
+            raise Invalid(
+                f"column {objects[0]!r} holds Python objects.",
+                code="pipelines.unserialisable",
+                hint="Convert it to numbers, text or a list.",
+            )
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd", compression_level=3, statistics=True)
         return Payload(buffer.getvalue(), {"kind": kind})
@@ -56,7 +60,10 @@ class PolarsFrame:
         """Same columns and rows, numbers within the tolerance."""
         import polars as pl  # noqa: PLC0415 - see dump
 
-        frames = [value.collect() if isinstance(value, pl.LazyFrame) else value.to_frame() if isinstance(value, pl.Series) else value for value in (original, repeated)]
+        frames = [
+            value.collect() if isinstance(value, pl.LazyFrame) else value.to_frame() if isinstance(value, pl.Series) else value
+            for value in (original, repeated)
+        ]
         return compare_frames(frames[0], frames[1], tolerance)
 
 

@@ -59,7 +59,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     return kind is dict and all(is_plain(k, depth + 1) and is_plain(v, depth + 1) for k, v in value.items())
 
 
-def tagged(value: Any) -> Any:  # noqa: PLR0911 - a table of types reads best as one
+def tagged(value: Any) -> Any:
     """The value in JSON's words, with tags where it has none."""
     kind = type(value)
     if kind in _SCALARS:
@@ -144,7 +144,11 @@ def compare_plain(original: Any, repeated: Any, tolerance: float, path: str = ""
             return Difference("different", f"{here} had {len(original)} items, has {len(repeated)}")
         parts = [(a, b, f"{path}[{index}]") for index, (a, b) in enumerate(zip(original, repeated, strict=True))]
     else:
-        return Difference("identical", "equal") if original == repeated else Difference("different", f"{here} was {original!r}, is {repeated!r}"[:500])
+        return (
+            Difference("identical", "equal")
+            if original == repeated
+            else Difference("different", f"{here} was {original!r}, is {repeated!r}"[:500])
+        )
     worst = Difference("identical", "equal")
     for a, b, name in parts:
         found = compare_plain(a, b, tolerance, name)

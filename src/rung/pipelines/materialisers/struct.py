@@ -31,9 +31,17 @@ class StructValue:
         kind = type(value)
         data = msgspec.json.encode(value, order="sorted")
         if "<locals>" in kind.__qualname__:
-            raise Invalid(f"{kind.__qualname__} is defined inside a function.", code="pipelines.unserialisable", hint="Define the class at the top level of a module.")
+            raise Invalid(
+                f"{kind.__qualname__} is defined inside a function.",
+                code="pipelines.unserialisable",
+                hint="Define the class at the top level of a module.",
+            )
         if msgspec.json.decode(data, type=kind) != value:
-            raise Invalid(f"{kind.__qualname__} does not come back equal from JSON.", code="pipelines.unserialisable", hint="Annotate its fields with concrete types.")
+            raise Invalid(
+                f"{kind.__qualname__} does not come back equal from JSON.",
+                code="pipelines.unserialisable",
+                hint="Annotate its fields with concrete types.",
+            )
         return Payload(data, {"type": f"{kind.__module__}:{kind.__qualname__}"})
 
     @staticmethod
