@@ -135,13 +135,13 @@ class ServingVerbs:
             parts.append(ask(deployment, part, own))
         return pl.concat(parts) if parts else pl.DataFrame(schema={"prediction_id": pl.String, "score": pl.Float64, "version": pl.Int64})
 
-    def _in_process(self, deployment: str, part: pl.DataFrame, own: list[pl.Series]) -> pl.DataFrame:
+    def _in_process(self, deployment: str, part: pl.DataFrame, own: Sequence[pl.Series]) -> pl.DataFrame:
         sink = io.BytesIO()
         part.with_columns(own).write_parquet(sink)
         answers = self._transport.call(r.Predict(deployment=deployment, rows=self._transport.put_blob(sink.getvalue())))
         return pl.read_parquet(io.BytesIO(self._transport.get_blob(answers.blob))).select("prediction_id", "score", "version")
 
-    def _over_http(self, deployment: str, part: pl.DataFrame, own: list[pl.Series]) -> pl.DataFrame:
+    def _over_http(self, deployment: str, part: pl.DataFrame, own: Sequence[pl.Series]) -> pl.DataFrame:
         assert isinstance(self._transport, HttpTransport)  # noqa: S101 - chosen by the caller above
         tensors = [_tensor(series) for series in part.get_columns()]
         for series in own:

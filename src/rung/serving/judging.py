@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from rung.serving import predictions
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 
 def observed(scope: Scope, deployment: str, trial: Route, *, since_revision: int) -> dict[str, Any]:
     """Figures that ``rules.judged`` asks for, over answers of revisions from ``since_revision`` on."""
-    frame = predictions.read(scope, deployment, columns=[]).filter(predictions.pl.col("revision") >= since_revision)
+    frame = predictions.read(scope, deployment, columns=[]).filter(pl.col("revision") >= since_revision)
     of_trial = (frame["arm"] == trial.arm) & (frame["version"] == trial.number) & (frame["model"] == trial.model)
     canary, stable = frame.filter(of_trial)["score"].to_numpy(), frame.filter(frame["arm"] == "stable")["score"].to_numpy()
     errors, spent = 0, {True: [0, 0], False: [0, 0]}
