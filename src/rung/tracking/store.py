@@ -310,7 +310,7 @@ class TrackingStore:
         found: dict[str, int] = {}
         for start in range(0, len(keys), 500):  # SQLite bounds the number of parameters
             query = select(SERIES.c.key, SERIES.c.id).where(SERIES.c.run == run, SERIES.c.key.in_(keys[start : start + 500]))
-            found |= dict(self._connection.execute(query).tuples().all())
+            found |= dict(self._connection.execute(query).all())
         return found
 
     def _by_run(self, query: Any) -> dict[str, dict[str, Any]]:
