@@ -149,7 +149,7 @@ class RegistryStore:
     def aliases(self, model: str) -> dict[str, int]:
         """Aliases of a model and the versions they point at."""
         query = select(ALIAS.c.alias, ALIAS.c.number).where(self._of(ALIAS), ALIAS.c.model == model).order_by(ALIAS.c.alias)
-        return dict(self._connection.execute(query).tuples().all())
+        return dict(self._connection.execute(query).all())
 
     def alias(self, model: str, alias: str) -> int:
         """The version an alias points at. Raises NotFound, listing the model's aliases."""
