@@ -181,6 +181,25 @@ class Finding(Record):
     remedy: Line = ""
 
 
+class RetrainingGain(Record):
+    """What recent labels could add to the served scores: a correction learnt on some days, measured on days held out.
+
+    ``gain`` is log loss saved per row, with its 95 % interval between days; ``served`` and ``corrected`` count outcomes
+    (tp, fp, fn, tn) at the model's threshold. It is a lower bound of what a model trained anew may gain.
+    """
+
+    rows: Count
+    days: Count
+    gain: float
+    low: float
+    high: float
+    t: float
+    auc_served: float
+    auc_corrected: float
+    served: dict[str, int]
+    corrected: dict[str, int]
+
+
 class Diagnosis(Record):
     """Ranked causes of an incident. The first finding decides; ``curable`` means that retraining would help."""
 
@@ -195,6 +214,7 @@ class Diagnosis(Record):
     end: Instant
     as_of: Instant
     loss: Performance | None = None
+    gain: RetrainingGain | None = None
     created_at: Instant
 
 

@@ -12,10 +12,21 @@ import polars as pl
 from rung.core.ids import new_id
 from rung.monitoring import labels as truth
 from rung.monitoring import sources
-from rung.monitoring.columns import SCORE, Reference, compared
+from rung.monitoring.columns import SCORE, compared
 from rung.monitoring.performance import Standard, measured
 from rung.monitoring.quality import faults, history, stretches, too_few_rows
-from rung.monitoring.records import Alert, AlertRaised, AlertRule, Incident, IncidentClosed, IncidentOpened, Monitor, MonitorReport, Performance, WindowReport
+from rung.monitoring.records import (
+    Alert,
+    AlertRaised,
+    AlertRule,
+    Incident,
+    IncidentClosed,
+    IncidentOpened,
+    Monitor,
+    MonitorReport,
+    Performance,
+    WindowReport,
+)
 from rung.monitoring.rules import alerts_of, due_windows, group_of, is_final, recovered, same_trouble, window_sentence
 from rung.monitoring.store import MonitoringStore
 from rung.registry.records import ModelVersion
@@ -142,15 +153,7 @@ def standard_of(scope: Scope, monitor: Monitor, version: ModelVersion) -> Standa
     held = sources.own_scores(scope, version)
     if held is None or held.is_empty():
         return Standard(metric, threshold)
-    labels = truth.numbers(held["label"], positive_of(monitor, version)).to_numpy()
-    return Standard(metric, threshold, estimate(metric, labels, held["score"].to_numpy(), threshold))
-
-
-def positive_of(monitor: Monitor, version: ModelVersion) -> str | int | float | bool | None:
-    """The label value that counts as 1: the monitor's, else the model's second class; None for regression."""
-    if monitor.positive is not None or version.task != "binary" or len(version.classes) != 2:  # noqa: PLR2004 - binary
-        return monitor.positive
-    return version.classes[1]
+    return Standard(metric, threshold, estimate(metric, held["label"].to_numpy(), held["score"].to_numpy(), threshold))
 
 
 def _save(

@@ -21,6 +21,7 @@ from rung.monitoring.columns import SCORE, Reference, column_reference
 from rung.monitoring.records import Monitor
 from rung.registry.records import GetVersion, ModelVersion
 from rung.serving import predictions
+from rung.stats.samples import Floats
 from rung.storage.scope import Scope
 
 A = TypeVar("A")
@@ -134,11 +135,18 @@ def own_evaluation(scope: Scope, version: ModelVersion) -> Evaluation | None:
 
 
 def own_scores(scope: Scope, version: ModelVersion) -> pl.DataFrame | None:
-    """Label and score of every row of the model's own evaluation; None without one."""
+    """Label (0 or 1, or the value) and score of every row of the model's own evaluation; None without one."""
     held = own_evaluation(scope, version)
-    if held is None:
+    if held is None or version.task == "multiclass":
         return None
-    return pl.read_parquet(io.BytesIO(scope.blobs.get(held.rows_blob)))
+    return pl.read_parquet(io.BytesIO(scope.blobs.get(held.rows_blob))).select("label", score="score_0")
+
+
+def scores(scope: Scope, version: ModelVersion, frame: pl.DataFrame) -> Floats:
+    """What the registered model says about rows now. Raises Invalid, NotFound."""
+    from rung.registry.loading import predictor  # noqa: PLC0415 - only a diagnosis loads a model
+
+    return predictor(scope, version).predict_scores(frame, extra="drop")
 
 
 def expectations(scope: Scope, dataset: str) -> tuple[Expectation, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rung.stats.significance import chi2_p
 from rung.stats.samples import CategoryPair, drift_test
+from rung.stats.significance import chi2_p
 
 
 @drift_test("tvd", "category", significance=chi2_p)
