@@ -234,6 +234,12 @@ def current_pipeline_run_id() -> str | None:
     return step.pipeline_run if step else None
 
 
+def current_client() -> Client:
+    """The client of the current run, or of the running step, else one for this process's settings."""
+    found = _current.get()
+    return found.client if found else _client()
+
+
 def _client() -> Client:
     """The running step's client, else one for this process's settings, opened once."""
     step = current_step.get()

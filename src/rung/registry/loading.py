@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rung.core.errors import Invalid
 from rung.registry.records import ModelVersion
@@ -34,7 +34,15 @@ def predictor(source: Scope | BlobStore, version: ModelVersion) -> Predictor:
     return loaded
 
 
-def load(blobs: BlobStore, version: ModelVersion) -> Predictor:
+class Readable(Protocol):
+    """What loading needs of a blob store."""
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of a digest."""
+        ...
+
+
+def load(blobs: Readable, version: ModelVersion) -> Predictor:
     """The predictor of a version, loaded anew; each file is checked against its digest."""
     from rung.registry.format import FORMATS  # noqa: PLC0415 - Polars and NumPy only for those who load a model
     from rung.registry.predictor import Predictor  # noqa: PLC0415 - see above

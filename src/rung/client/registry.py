@@ -1,0 +1,217 @@
+"""Models, versions, gates and aliases from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rung.client.tracking import TrackingVerbs
+from rung.client.transports import Transport
+from rung.core.digests import digest_of
+from rung.core.records import Page
+from rung.core.references import DatasetUse, Task
+from rung.evaluation.records import Evaluation, GetEvaluation
+from rung.registry import records as r
+
+Datasets = Sequence[DatasetUse | tuple[str, str, int]]
+Slices = Sequence[str | r.SliceRule]
+
+
+class RegistryVerbs:
+    """Verbs of the registry."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._tracking = TrackingVerbs(transport)
+
+    def register(
+        self,
+        model: str,
+        estimator: Any,
+        *,
+        example: Any,
+        label: str,
+        task: Task | None = None,
+        threshold: float | None = None,
+        datasets: Datasets = (),
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        run_id: str | None = None,
+        pipeline_run_id: str | None = None,
+        format: str | None = None,
+    ) -> r.ModelVersion:
+        """Register a fitted estimator as the next version of a model.
+
+        Args:
+            model: name; a new one makes the model.
+            estimator: fitted, and of a kind that a model format can write.
+            example: rows of its inputs (Polars, pandas, Arrow); a column named like the label is left out.
+            label: name of the column that holds the truth in datasets.
+            task: default from the estimator's classes.
+            threshold: score from which a binary model says yes; default 0.5.
+            datasets: what it was made from, as ``DatasetUse`` or ``("train", "flights", 3)``.
+            run_id: default the current run; pipeline_run_id: default the running step's.
+            format: default the first that accepts the estimator.
+
+        Raises:
+            Invalid: it cannot be written safely, cannot score the example, or answers otherwise once loaded.
+        """
+        from rung.client.current import current_pipeline_run_id, current_run_id  # noqa: PLC0415 - it imports the client, which imports this
+        from rung.registry.packing import as_polars, pack  # noqa: PLC0415 - loads Polars and the model's library
+
+        frame = as_polars(example)
+        packed = pack(estimator, frame.drop(label, strict=False), task=task, format=format)
+        context = self._tracking.context()
+        uses = tuple(use if isinstance(use, DatasetUse) else DatasetUse(role=use[0], dataset=use[1], number=use[2]) for use in datasets)  # type: ignore[arg-type]  # the request's check refuses other roles
+        files = tuple(
+            r.ModelFile(path=path, digest=self._transport.put_blob(data), size_bytes=len(data)) for path, data in packed.files.items()
+        )
+        return self._transport.call(
+            r.RegisterVersion(
+                model=model, format=packed.format, files=files, signature=packed.signature, task=packed.task, label=label,
+                classes=packed.classes, threshold=threshold, datasets=uses, libraries=packed.libraries,
+                run_id=run_id or current_run_id(), pipeline_run_id=pipeline_run_id or current_pipeline_run_id(),
+                lock=context.lock, git_commit=context.git_commit, git_dirty=context.git_dirty,
+                tags=dict(tags or {}), description=description,
+            )
+        )  # fmt: skip
+
+    def register_files(self, request: r.RegisterVersion, folder: Path) -> r.ModelVersion:
+        """Register files that another tool wrote: the request names them, ``folder`` holds them."""
+        for file in request.files:
+            data = (folder / file.path).read_bytes()
+            if digest_of(data) == file.digest:
+                self._transport.put_blob(data)
+        return self._transport.call(request)
+
+    def create_model(self, name: str, task: Task, *, description: str = "", tags: Mapping[str, str] | None = None) -> r.Model:
+        """A new model without versions."""
+        return self._transport.call(r.CreateModel(name=name, task=task, description=description, tags=dict(tags or {})))
+
+    def update_model(self, model: str, *, description: str | None = None, tags: Mapping[str, str | None] | None = None) -> r.Model:
+        """Change a model's description or tags; None removes a tag."""
+        return self._transport.call(r.UpdateModel(model=model, description=description, tags=dict(tags or {})))
+
+    def models(self) -> tuple[r.Model, ...]:
+        """Models by name."""
+        return self._transport.call(r.ListModels())
+
+    def model(self, name: str) -> r.Model:
+        """One model with its aliases."""
+        return self._transport.call(r.GetModel(model=name))
+
+    def version(self, model: str, number: int | None = None, *, alias: str | None = None) -> r.ModelVersion:
+        """A version by number or alias, else the newest."""
+        return self._transport.call(r.GetVersion(model=model, number=number, alias=alias))
+
+    def versions(self, model: str, *, before: int | None = None, limit: int = 100) -> Page[r.ModelVersion]:
+        """Versions, newest first."""
+        return self._transport.call(r.ListVersions(model=model, before=before, limit=limit))
+
+    def update_version(
+        self, model: str, number: int, *, description: str | None = None, tags: Mapping[str, str | None] | None = None
+    ) -> r.ModelVersion:
+        """Change a version's description or tags; None removes a tag."""
+        return self._transport.call(r.UpdateVersion(model=model, number=number, description=description, tags=dict(tags or {})))
+
+    def delete_version(self, model: str, number: int) -> r.ModelVersion:
+        """Retire a version that no alias points at."""
+        return self._transport.call(r.DeleteVersion(model=model, number=number))
+
+    def predictor(self, model: str, number: int | None = None, *, alias: str | None = None) -> Any:
+        """A version loaded here: ``predict_scores(frame)`` answers its scores."""
+        from rung.registry.loading import load  # noqa: PLC0415 - loads nothing heavy until asked
+
+        return load(_Blobs(self._transport), self.version(model, number, alias=alias))
+
+    def evaluate(
+        self, model: str, number: int, dataset: str, dataset_number: int | None = None, *, slices: Slices | None = None
+    ) -> Evaluation:
+        """Score a version on a dataset version, whole and by slice; without slices, by those of its gate rules."""
+        rules = None if slices is None else _slices(slices)
+        made = self._transport.call(
+            r.EvaluateVersion(model=model, number=number, dataset=dataset, dataset_number=dataset_number, slices=rules)
+        )
+        return self._transport.call(GetEvaluation(id=made))
+
+    def set_gate_rules(
+        self, model: str, rules: Sequence[r.GateRule | dict[str, Any]], *, slices: Slices = (), dataset: str | None = None
+    ) -> r.GateRules:
+        """Say what versions must pass: ``{"gate": "threshold", "metric": "roc_auc", "at_least": 0.7}`` …"""
+        return self._transport.call(
+            r.SetGateRules(model=model, rules=tuple(_rule(rule) for rule in rules), slices=_slices(slices), dataset=dataset)
+        )
+
+    def gate_rules(self, model: str) -> r.GateRules:
+        """The rules in force."""
+        return self._transport.call(r.GetGateRules(model=model))
+
+    def check_gate(self, model: str, number: int, *, dataset: str | None = None, dataset_number: int | None = None) -> r.Verdict:
+        """Put a version before its gates."""
+        return self._transport.call(r.CheckGate(model=model, number=number, dataset=dataset, dataset_number=dataset_number))
+
+    def verdict(self, verdict: str) -> r.Verdict:
+        """One verdict."""
+        return self._transport.call(r.GetVerdict(id=verdict))
+
+    def verdicts(self, model: str, number: int | None = None, *, limit: int = 100) -> tuple[r.Verdict, ...]:
+        """Verdicts, newest first."""
+        return self._transport.call(r.ListVerdicts(model=model, number=number, limit=limit))
+
+    def promote(
+        self, model: str, number: int, *, alias: str = r.CHAMPION, reason: str = "", override_reason: str | None = None
+    ) -> r.AliasMove:
+        """Move an alias to a version that passed its gates, or with ``override_reason`` past them."""
+        return self._transport.call(r.Promote(model=model, number=number, alias=alias, reason=reason, override_reason=override_reason))
+
+    def set_alias(self, model: str, alias: str, number: int, *, expected: int | None = None, reason: str = "") -> r.AliasMove:
+        """Point a free alias at a version; ``expected`` is where it must point now, 0 for nowhere."""
+        return self._transport.call(r.SetAlias(model=model, alias=alias, number=number, expected=expected, reason=reason))
+
+    def remove_alias(self, model: str, alias: str, *, reason: str = "") -> None:
+        """Take a free alias away."""
+        self._transport.call(r.RemoveAlias(model=model, alias=alias, reason=reason))
+
+    def alias_moves(self, model: str, alias: str | None = None, *, limit: int = 100) -> tuple[r.AliasMove, ...]:
+        """Which version held which alias when, newest first."""
+        return self._transport.call(r.ListAliasMoves(model=model, alias=alias, limit=limit))
+
+    def card(self, model: str, number: int | None = None) -> r.ModelCard:
+        """A version's card in Markdown, with what is missing."""
+        return self._transport.call(r.GetCard(model=model, number=number))
+
+
+def register_model(model: str, estimator: Any, *, example: Any, label: str, **options: Any) -> r.ModelVersion:
+    """Register a fitted estimator from the current run; see ``RegistryVerbs.register`` for the options."""
+    from rung.client.current import current_client  # noqa: PLC0415 - see RegistryVerbs.register
+
+    version: r.ModelVersion = current_client().registry.register(model, estimator, example=example, label=label, **options)
+    return version
+
+
+class _Blobs:
+    """What loading needs of a blob store, over a transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self, digest: str) -> bytes:
+        return self._transport.get_blob(digest)
+
+
+def _rule(rule: r.GateRule | dict[str, Any]) -> r.GateRule:
+    if isinstance(rule, r.GateRule):
+        return rule
+    params = {name: value for name, value in rule.items() if name not in {"gate", "blocking"}}
+    return r.GateRule(gate=rule.get("gate", ""), params=params, blocking=rule.get("blocking", True))
+
+
+def _slices(slices: Slices) -> tuple[r.SliceRule, ...]:
+    return tuple(_slice(item) if isinstance(item, str) else item for item in slices)
+
+
+def _slice(text: str) -> r.SliceRule:
+    """``origin`` for its values, ``distance/4`` for four quantile bands."""
+    column, slash, bands = text.rpartition("/")
+    return r.SliceRule(column=column, bands=int(bands)) if slash and bands.isdecimal() else r.SliceRule(column=text)
