@@ -12,7 +12,7 @@ from typing import Any
 from rung.core.errors import NotFound
 from rung.core.events import on
 from rung.data.records import DatasetVersionAdded
-from rung.monitoring.records import AlertRaised, IncidentDiagnosed, LabelsAdded
+from rung.monitoring.records import AlertRaised, Diagnose, IncidentDiagnosed, IncidentOpened, LabelsAdded
 from rung.pipelines.records import FireTriggers, GetPipelineRun
 from rung.registry.records import CHAMPION, GatePassed, GetVersion, Promote
 from rung.serving.records import (
@@ -50,6 +50,12 @@ def start_for_alert(event: AlertRaised, transport: Any) -> None:
     transport.call(
         FireTriggers(kind="alert", subject=event.deployment, cause=event.alert, reason=reason, params={"deployment": event.deployment})
     )
+
+
+@on(IncidentOpened)
+def diagnose_opened(event: IncidentOpened, transport: Any) -> None:
+    """Every incident is diagnosed as soon as it opens, from what was known to the run that opened it."""
+    transport.call(Diagnose(incident=event.incident, as_of=event.as_of))
 
 
 @on(IncidentDiagnosed)
