@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from rung.core.errors import AlreadyExists, Conflict, Invalid, NotFound
-from rung.core.events import on
 from rung.core.ids import new_id
 from rung.core.requests import handles
 from rung.monitoring import records as r
@@ -229,12 +228,6 @@ def get_diagnosis(request: r.GetDiagnosis, scope: Scope) -> r.Diagnosis:
             f"Incident {request.diagnosis!r} is not diagnosed yet.", code="monitoring.no_diagnosis", hint=f"Run `rung incident diagnose {request.diagnosis}`."
         )
     return made[0]
-
-
-@on(r.IncidentOpened)
-def diagnose_opened(event: r.IncidentOpened, transport: Any) -> None:
-    """Every incident is diagnosed as soon as it opens, from what was known to the run that opened it."""
-    transport.call(r.Diagnose(incident=event.incident, as_of=event.as_of))
 
 
 def _store(scope: Scope) -> MonitoringStore:
