@@ -61,7 +61,7 @@ def command(
         revision = verbs.abort_canary(name, reason=reason)
     elif canary is not None or shadow:
         if number is None:
-            number = client().registry.get_version(model, alias=alias).number
+            number = client().registry.version(model, alias=alias).number
         revision = verbs.start_canary(
             name, number, model=model, share=0.0 if shadow else share_of(canary or "0"), reason=reason, override_reason=override_reason
         )

@@ -11,37 +11,54 @@ from typing import Any
 from anyio import to_thread
 from sqlalchemy import text
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from rung.app.platform import Platform
-from rung.core.errors import RungError
+from rung.app.platform import Caller, Platform
+from rung.core.errors import Denied, RungError
+from rung.governance.rules import may
+from rung.protocols.prometheus import metrics_routes
 from rung.server.api import api_routes, transport_of
-from rung.server.doors import Guard
+from rung.server.doors import Guard, project_of, token_of
 from rung.server.errors import on_error, on_fault
+from rung.serving.dataplane import DataPlane
+from rung.serving.live import live_table
 
 _THREADS = 40
 
 
-def build(platform: Platform, *, ui: bool = True) -> ASGIApp:
-    """The ASGI application of a platform.
+def build(platform: Platform, *, inference_only: bool = False) -> tuple[ASGIApp, Callable[[], None]]:
+    """The ASGI application of a platform, and what to call when it has stopped.
 
     Args:
         platform: an open platform; the application does not close it.
-        ui: whether to serve the pages.
+        inference_only: leave out API and pages.
     """
-    routes: list[BaseRoute] = [*_health_routes(platform), *api_routes(platform)]
-    if ui and find_spec("rung.ui.app"):
-        routes += import_module("rung.ui.app").ui_routes(lambda request: transport_of(platform, request))
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Guard, hosts=frozenset({platform.settings.server.host}))],
-        exception_handlers={RungError: on_error, 500: on_fault},
-        lifespan=_lifespan(),
-    )
+    routes: list[BaseRoute] = [
+        *_health_routes(platform),
+        *metrics_routes(lambda request, right: transport_of(platform, request).allow(right)),
+    ]
+    if not inference_only:
+        routes += api_routes(platform)
+        if find_spec("rung.ui.app"):
+            routes += import_module("rung.ui.app").ui_routes(lambda request: transport_of(platform, request))
+    behind = Starlette(routes=routes, exception_handlers={RungError: on_error, 500: on_fault}, lifespan=_lifespan())
+    table = live_table(platform.database, platform.blobs, platform.settings)
+    plane = DataPlane(table, lambda headers: _admitted(platform, headers), behind, max_body_mb=platform.settings.server.max_body_mb)
+    return Guard(plane, hosts=frozenset({platform.settings.server.host})), plane.close
+
+
+def _admitted(platform: Platform, headers: Headers) -> Caller:
+    connection = HTTPConnection({"type": "http", "headers": headers.raw})
+    caller = platform.identify(token_of(connection), project_of(connection))
+    if not may(caller.role, "prediction:predict"):
+        raise Denied(
+            f"{caller.name!r} may not ask for predictions here.", code="governance.denied", hint="Ask an owner of the project for a role."
+        )
+    return caller
 
 
 def _lifespan() -> Callable[[Any], AbstractAsyncContextManager[None]]:

@@ -16,7 +16,9 @@ from rung.server.run import listening_socket, serve
 ADDRESS_FILE = "address"
 
 
-def run(settings: Settings, *, port: int | None, engine: bool, allow_remote: bool, say: Callable[[str], object]) -> None:
+def run(
+    settings: Settings, *, port: int | None, engine: bool, allow_remote: bool, say: Callable[[str], object], inference_only: bool = False
+) -> None:
     """Serve a platform until a signal ends it.
 
     Raises:
@@ -33,7 +35,8 @@ def run(settings: Settings, *, port: int | None, engine: bool, allow_remote: boo
         note = settings.home_path / ADDRESS_FILE
         note.write_text(address, "utf-8")
         stack.callback(note.unlink, missing_ok=True)
-        app = build(platform)
+        app, stopped = build(platform, inference_only=inference_only)
+        stack.callback(stopped)
         if engine and find_spec("rung.engine.loop"):
             background = import_module("rung.engine.loop").Engine(platform)
             background.start()

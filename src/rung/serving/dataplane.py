@@ -176,7 +176,7 @@ class DataPlane:
         asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("deployment")
         names = self._table.names(project)
         if asked:
-            return asked[0]
+            return str(asked[0])
         if len(names) != 1:
             raise Invalid(
                 f"/invocations serves one deployment; the project has {len(names)}.",

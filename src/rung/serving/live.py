@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 
 from rung.core.errors import NotFound, RungError
 from rung.core.settings import Settings
-from rung.registry.formats import Predictor
 from rung.registry.loading import predictor
+from rung.registry.predictor import Predictor
 from rung.registry.records import ModelVersion
 from rung.registry.store import RegistryStore
 from rung.serving.log import PredictionLog

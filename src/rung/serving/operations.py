@@ -296,12 +296,12 @@ def _version(scope: Scope, model: str, number: int | None, alias: str | None) ->
     store = RegistryStore(scope.connection, scope.project)
     if number is not None and alias is not None:
         raise Invalid("A version is named by number or by alias, not both.", code="serving.which_version", hint="Drop one of them.")
-    return store.pick(model, number=number, alias=alias)
+    return store.version(model, store.alias(model, alias) if alias is not None else number)
 
 
 def _cleared(scope: Scope, version: ModelVersion, environment: str, override: str) -> str | None:
     """The verdict that lets a version into an environment. Raises Conflict, or Denied for an override."""
-    verdict = RegistryStore(scope.connection, scope.project).newest_verdict(version.model, version.number)
+    verdict = next(iter(RegistryStore(scope.connection, scope.project).verdicts(version.model, version.number, limit=1)), None)
     if verdict is not None and verdict.passed:
         return verdict.id
     if override:

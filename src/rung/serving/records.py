@@ -70,7 +70,7 @@ class CanaryLimits(Record):
     min_rows: Count = 200
     max_error_share: Share = 0.01
     max_slowdown: Annotated[float, Meta(gt=0)] = 2.0
-    max_score_distance: Share = 0.4
+    max_score_distance: Share = 0.7
 
 
 class CanaryVerdict(Record):
