@@ -1,4 +1,4 @@
-"""From a table version to a lazy frame, read from where the blobs lie."""
+"""Rows of dataset versions as lazy frames; nothing is loaded before it is asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from rung.storage.blobs import BlobStore
 
 
 def scan(blobs: BlobStore, version: DatasetVersion) -> pl.LazyFrame:
-    """The rows of a version, its files in order, read lazily. Raises Invalid for a version of plain files."""
+    """The rows of a table version. Raises Invalid for a version of plain files."""
     if version.format != "table":
-        raise Invalid(f"{version.ref} holds files, not a table.", code="data.not_a_table", hint="Read its files by path instead.")
-    return pl.scan_parquet([blobs.url(file.digest) for file in version.files], glob=False)
+        raise Invalid(
+            f"{version.ref} holds files, not rows.", code="data.not_a_table", hint="Add it as Parquet or CSV, or fetch its files."
+        )
+    return pl.scan_parquet([blobs.url(entry.digest) for entry in version.files])

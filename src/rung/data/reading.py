@@ -1,193 +1,142 @@
-"""Reading what users hand in: Parquet as it is, CSV into canonical Parquet, with one clear error naming the place.
-
-A text is a CSV when its first line names distinct columns and every line has as many fields as the first.
-"""
+"""From uploaded files to a table: Parquet is checked and kept, CSV is parsed into canonical Parquet."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import io
-import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from rung.core.errors import Invalid
-from rung.data.records import Column
+from rung.data.records import Column, FileEntry, Format
+from rung.storage.blobs import BlobStore
 
-CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-PARQUET_ENDINGS = (".parquet", ".pq")
-ROW_GROUP = 262_144
-_SEPARATORS = ",;\t|"
-
-
-def is_csv(path: str) -> bool:
-    """Whether a path ends like a CSV file."""
-    return path.lower().endswith(CSV_ENDINGS)
+PARQUET, CSV = (".parquet",), (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_SNIFF = 64 << 10
 
 
-def is_parquet(path: str) -> bool:
-    """Whether a path ends like a Parquet file."""
-    return path.lower().endswith(PARQUET_ENDINGS)
+def reading_of(files: Sequence[FileEntry]) -> str:
+    """How files are read when nobody said: as Parquet or CSV when all end so, else as they are."""
+    for ending, reading in ((PARQUET, "parquet"), (CSV, "csv")):
+        if all(entry.path.lower().endswith(ending) for entry in files):
+            return reading
+    return "files"
 
 
-def as_parquet(path: str) -> str:
-    """The path under which a CSV file's rows are kept."""
-    for ending in sorted(CSV_ENDINGS, key=len, reverse=True):
-        if path.lower().endswith(ending):
-            return path[: -len(ending)] + ".parquet"
-    return path + ".parquet"
-
-
-def to_parquet(frame: pl.DataFrame) -> bytes:
-    """The one way rows become bytes: equal frames give equal bytes, so the same content has the same digest."""
-    target = io.BytesIO()
-    try:
-        frame.write_parquet(target, compression="zstd", compression_level=1, statistics=True, row_group_size=ROW_GROUP)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise Invalid(
-            f"The frame cannot be kept as Parquet: {_first(error)}.", code="data.not_parquet", hint="Turn objects into text or numbers."
-        ) from None
-    return target.getvalue()
-
-
-def read_parquet(data: bytes, path: str) -> pl.DataFrame:
-    """The frame of a Parquet file. Raises Invalid for anything else."""
-    if not data:
-        raise Invalid(f"{path} is empty.", code="data.empty_file", hint="Give a file with content.")
-    try:
-        return pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise Invalid(f"{path} is not a Parquet file: {_first(error)}.", code="data.not_parquet", hint="Check the file.") from None
-
-
-def schema_of(frame: pl.DataFrame | pl.LazyFrame, nulls: dict[str, int]) -> tuple[Column, ...]:
-    """Columns of a frame; ``nulls`` holds the number of nulls by column."""
-    return tuple(Column(name=name, dtype=str(dtype), nullable=nulls.get(name, 0) > 0) for name, dtype in frame.collect_schema().items())
-
-
-def read_csv(data: bytes, path: str, *, separator: str = "", nulls: Iterable[str] = ("", "NA", "NULL", "null")) -> pl.DataFrame:
-    """The frame of a CSV text, types inferred from all rows.
+def table_of(
+    blobs: BlobStore, files: Sequence[FileEntry], reading: str, nulls: Sequence[str], separator: str
+) -> tuple[Format, list[FileEntry], list[Column], int | None]:
+    """Format, stored files, schema and rows of an upload.
 
     Raises:
-        Invalid: empty, not text, no columns, a column named twice or not at all, or a line with too few or too many
-            fields; the message names line and column.
+        Invalid: a file is empty, is not what its ending says, or the files are not of one schema.
     """
-    data = _plain(data, path)
-    separator = separator or _separator(data)
-    names = _header(data, path, separator)
-    _refuse_ragged(data, path, separator, len(names))
-    marks = list(nulls)
+    if reading == "files":
+        return "files", sorted(files, key=lambda entry: entry.path), [], None
+    kept, schema, rows = [], None, 0
+    for entry in sorted(files, key=lambda e: e.path):
+        stored, frame_schema, height = _parquet(blobs, entry) if reading == "parquet" else _csv(blobs, entry, nulls, separator)
+        if schema is not None and frame_schema != schema:
+            raise Invalid(
+                f"{entry.path} has other columns than {kept[0].path}: {_difference(schema, frame_schema)}.",
+                code="data.mixed_schema",
+                hint="Add files of one schema together, others as a dataset of their own.",
+            )
+        schema, rows = frame_schema, rows + height
+        kept.append(stored)
+    assert schema is not None  # noqa: S101 - a request has at least one file
+    table = pl.scan_parquet([blobs.url(entry.digest) for entry in kept])
+    gaps = table.select(pl.all().null_count()).collect().row(0, named=True)
+    return "table", kept, [Column(name=name, dtype=str(dtype), nullable=gaps[name] > 0) for name, dtype in schema.items()], rows
+
+
+def _parquet(blobs: BlobStore, entry: FileEntry) -> tuple[FileEntry, dict[str, pl.DataType], int]:
     try:
-        frame = pl.read_csv(
-            io.BytesIO(data),
-            separator=separator,
-            null_values=marks,
-            infer_schema_length=None,
-            try_parse_dates=True,
-            missing_utf8_is_empty_string="" not in marks,
-        )
-    except pl.exceptions.PolarsError as error:
-        raise Invalid(f"{path} cannot be read as CSV: {_first(error)}.", code="data.not_csv", hint="Check the file.") from None
-    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+        frame = pl.scan_parquet(blobs.url(entry.digest))
+        schema = dict(frame.collect_schema())
+        height = frame.select(pl.len()).collect().item()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(entry.path, "Parquet", error) from None
+    if not schema:
+        raise Invalid(f"{entry.path} has no columns.", code="data.no_columns", hint="Give a table.")
+    return entry, schema, int(height)
 
 
-def _plain(data: bytes, path: str) -> bytes:
-    if data[:2] == b"\x1f\x8b":
+def _csv(blobs: BlobStore, entry: FileEntry, nulls: Sequence[str], separator: str) -> tuple[FileEntry, dict[str, pl.DataType], int]:
+    data = blobs.get(entry.digest)
+    if entry.path.lower().endswith(".gz"):
         try:
             data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise Invalid(f"{path} is not a whole gzip file: {error}.", code="data.not_csv", hint="Compress it again.") from None
-    data = data.removeprefix(b"\xef\xbb\xbf")
+        except (OSError, EOFError) as error:
+            raise _unreadable(entry.path, "gzip", error) from None
+    frame = parsed_csv(data, entry.path, nulls, separator or ("\t" if ".tsv" in entry.path.lower() else ""))
+    sink = io.BytesIO()
+    frame.write_parquet(sink, compression="zstd", statistics=True)
+    content = sink.getvalue()
+    path = entry.path.rsplit(".", 2 if entry.path.lower().endswith(".gz") else 1)[0] + ".parquet"
+    stored = FileEntry(path=path, digest=blobs.put(content), size_bytes=len(content))
+    return stored, dict(frame.schema), frame.height
+
+
+def parsed_csv(data: bytes, name: str, nulls: Sequence[str], separator: str) -> pl.DataFrame:
+    """A frame from the bytes of a CSV file with a header. Raises Invalid, naming the line or column that is wrong."""
     if not data.strip():
-        raise Invalid(f"{path} is empty.", code="data.empty_file", hint="Give a file with a line of column names.")
-    at = data.find(b"\0")
-    if at >= 0:
-        line = data.count(b"\n", 0, at) + 1
-        raise Invalid(f"{path} is not a CSV: line {line} holds a zero byte.", code="data.not_csv", hint="Is it a binary file?")
+        raise Invalid(f"{name} is empty.", code="data.empty_file", hint="Give a CSV file with a header line.")
     try:
-        data.decode("utf-8")
+        head = data[:_SNIFF].decode("utf-8", errors="strict" if len(data) <= _SNIFF else "ignore")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
         raise Invalid(
-            f"{path} is not UTF-8: line {line} holds byte 0x{data[error.start]:02x}.", code="data.not_csv", hint="Save it as UTF-8."
+            f"{name} is not text: byte {error.start} is not UTF-8.", code="data.not_csv", hint="Save it as UTF-8, or add it as files."
         ) from None
-    return data
-
-
-def _separator(data: bytes) -> str:
-    line = data.lstrip(b"\r\n").split(b"\n", 1)[0].decode()
-    return max(_SEPARATORS, key=line.count)
-
-
-def _header(data: bytes, path: str, separator: str) -> list[str]:
+    if "\x00" in head:
+        raise Invalid(f"{name} is not text: it holds NUL bytes.", code="data.not_csv", hint="Add it as files, or convert it.")
+    separator = separator or _separator(head)
+    header = next(csv.reader([head.splitlines()[0]], delimiter=separator))
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise Invalid(f"{name} has column {twice[0]!r} twice.", code="data.duplicate_column", hint="Rename one of them.")
+    _refuse_ragged(data, name, len(header), separator)
     try:
-        names = next(row for row in csv.reader(io.StringIO(data.decode(), newline=""), delimiter=separator) if row)
-    except (StopIteration, csv.Error) as error:
-        raise Invalid(
-            f"{path} has no line of column names: {error}.", code="data.not_csv", hint="Name the columns in the first line."
-        ) from None
-    seen: set[str] = set()
-    for place, name in enumerate(names, 1):
-        if not name.strip():
-            raise Invalid(f"{path} does not name column {place} in its first line.", code="data.unnamed_column", hint="Name every column.")
-        if name in seen:
-            raise Invalid(f"{path} names column {name!r} twice.", code="data.duplicate_column", hint="Rename one of them.")
-        seen.add(name)
-    return names
+        return pl.read_csv(io.BytesIO(data), separator=separator, null_values=list(nulls), infer_schema_length=None, try_parse_dates=True)
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise _unreadable(name, "CSV", error) from None
 
 
-def _refuse_ragged(data: bytes, path: str, separator: str, width: int) -> None:
-    found = _first_ragged_quoted(data, separator, width) if b'"' in data else _first_ragged(data, separator, width)
-    if found:
-        line, fields = found
-        raise Invalid(
-            f"{path} is not a CSV: line {line} has {fields} field{'' if fields == 1 else 's'}, the first line names {width} columns.",
-            code="data.ragged",
-            hint="Mend the line, or give the separator.",
+def _separator(head: str) -> str:
+    first = head.splitlines()[0]
+    counts = {candidate: first.count(candidate) for candidate in (",", ";", "\t", "|")}
+    best = max(counts, key=lambda candidate: counts[candidate])
+    return best if counts[best] else ","
+
+
+def _refuse_ragged(data: bytes, name: str, columns: int, separator: str) -> None:
+    # Polars pads short rows in silence; a table with a row cut short is a broken upload, so the lines are counted first.
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace", newline="")
+    for number, row in enumerate(csv.reader(text, delimiter=separator), start=1):
+        if row and len(row) != columns:
+            raise Invalid(
+                f"{name} line {number} has {len(row)} values, the header has {columns}.",
+                code="data.ragged_csv",
+                hint="Mend the line, or quote its text.",
+            )
+
+
+def _unreadable(name: str, kind: str, error: Exception) -> Invalid:
+    return Invalid(
+        f"{name} is not {kind}: {str(error).splitlines()[0]}.", code=f"data.not_{kind.lower()}", hint="Check the file, or add it as files."
+    )
+
+
+def _difference(one: dict[str, pl.DataType], other: dict[str, pl.DataType]) -> str:
+    missing, extra = [n for n in one if n not in other], [n for n in other if n not in one]
+    changed = [f"{n} {one[n]} and {other[n]}" for n in one if n in other and one[n] != other[n]]
+    return (
+        "; ".join(
+            part
+            for part in (f"misses {', '.join(missing)}" if missing else "", f"adds {', '.join(extra)}" if extra else "", ", ".join(changed))
+            if part
         )
-
-
-def _first_ragged(data: bytes, separator: str, width: int) -> tuple[int, int] | None:
-    """Line and number of fields of the first line of another width, by counting bytes: no quotes, so no hidden separators."""
-    raw = np.frombuffer(data if data.endswith(b"\n") else data + b"\n", dtype=np.uint8)
-    ends = np.flatnonzero(raw == ord("\n"))
-    before = np.searchsorted(np.flatnonzero(raw == ord(separator)), ends)
-    fields = np.diff(before, prepend=0) + 1
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    blank = (ends == starts) | ((ends == starts + 1) & (raw[starts] == ord("\r")))
-    allowed = blank if width == 1 else _edges(blank)
-    wrong = np.flatnonzero((fields != width) & ~allowed)
-    return None if wrong.size == 0 else (int(wrong[0]) + 1, int(0 if blank[wrong[0]] else fields[wrong[0]]))
-
-
-def _edges(blank: np.ndarray) -> np.ndarray:
-    """Blank lines before the first and after the last line with content."""
-    filled = np.flatnonzero(~blank)
-    places = np.arange(blank.size)
-    return blank & ((places < filled[0]) | (places > filled[-1]))
-
-
-def _first_ragged_quoted(data: bytes, separator: str, width: int) -> tuple[int, int] | None:
-    reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=separator, strict=True)
-    blanks: tuple[int, int] | None = None
-    seen = False
-    try:
-        for row in reader:
-            if not row:
-                blanks = blanks or ((reader.line_num, 0) if seen and width > 1 else None)
-            elif blanks:
-                return blanks
-            elif len(row) != width:
-                return reader.line_num, len(row)
-            else:
-                seen = True
-    except csv.Error as error:
-        raise Invalid(f"The CSV breaks off in line {reader.line_num}: {error}.", code="data.not_csv", hint="Close every quote.") from None
-    return None
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".: ")[:300]
+        or "another order"
+    )

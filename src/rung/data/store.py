@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, select
 
 from rung.core.errors import NotFound
-from rung.data import records as r
+from rung.core.records import values_of
+from rung.data.records import Dataset, DatasetVersion, ExpectationSet, Profile, Validation, VersionSummary
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 DATASET = table(
     "dataset",
-    Column("project", String(32), primary_key=True),
-    Column("name", String(128), primary_key=True),
+    id_column(),
+    project_column(),
+    Column("name", String(128), nullable=False),
     Column("description", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("created_at", InstantType, nullable=False),
     Column("created_by", String(128), nullable=False),
+    UniqueConstraint("project", "name"),
 )
 VERSION = table(
     "dataset_version",
-    Column("project", String(32), primary_key=True),
-    Column("dataset", String(128), primary_key=True),
-    Column("number", Integer, primary_key=True),
+    id_column(),
+    project_column(),
+    Column("dataset", String(128), nullable=False),
+    Column("number", Integer, nullable=False),
     Column("digest", String(80), nullable=False),
     Column("format", String(16), nullable=False),
     Column("files", JsonType, nullable=False),
     Column("schema", JsonType, nullable=False),
-    Column("file_count", BigInteger, nullable=False),
-    Column("column_count", BigInteger, nullable=False),
     Column("rows", BigInteger),
     Column("size_bytes", BigInteger, nullable=False),
     Column("time_column", Text),
@@ -42,23 +43,24 @@ VERSION = table(
     Column("validation", String(16), nullable=False),
     Column("created_at", InstantType, nullable=False),
     Column("created_by", String(128), nullable=False),
+    UniqueConstraint("project", "dataset", "number"),
     UniqueConstraint("project", "dataset", "digest"),
 )
 PROFILE = table(
     "dataset_profile",
     Column("project", String(32), primary_key=True),
     Column("dataset", String(128), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("profile", JsonType, nullable=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("body", JsonType, nullable=False),
 )
-EXPECTATIONS = table(
+EXPECTATION_SET = table(
     "expectation_set",
-    Column("project", String(32), primary_key=True),
-    Column("dataset", String(128), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("expectations", JsonType, nullable=False),
-    Column("set_at", InstantType, nullable=False),
-    Column("set_by", String(128), nullable=False),
+    id_column(),
+    project_column(),
+    Column("dataset", String(128), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("body", JsonType, nullable=False),
+    UniqueConstraint("project", "dataset", "number"),
 )
 VALIDATION = table(
     "validation",
@@ -66,181 +68,161 @@ VALIDATION = table(
     project_column(),
     Column("dataset", String(128), nullable=False),
     Column("number", Integer, nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("validation", JsonType, nullable=False),
+    Column("body", JsonType, nullable=False),
     Index("ix_validation_version", "project", "dataset", "number"),
 )
 
 
 class DataStore:
-    """Rows of data on one connection, in one project."""
+    """Rows of data on one connection, of one project."""
 
     def __init__(self, connection: Connection, project: str) -> None:
         self._connection = connection
         self._project = project
 
-    def ensure(self, name: str, at: datetime, by: str) -> None:
-        """Enter a dataset unless it is there."""
-        if self._row(name) is None:
-            self._connection.execute(
-                DATASET.insert().values(project=self._project, name=name, description="", owner="", source="", created_at=at, created_by=by)
+    def add_dataset(self, identity: str, dataset: Dataset) -> None:
+        """Enter a dataset's name and card."""
+        values = {n: getattr(dataset, n) for n in ("name", "description", "owner", "source", "created_at", "created_by")}
+        self._connection.execute(DATASET.insert().values(id=identity, project=self._project, **values))
+
+    def set_card(self, name: str, changes: dict[str, str]) -> None:
+        """Change a dataset's card."""
+        self._connection.execute(DATASET.update().where(DATASET.c.project == self._project, DATASET.c.name == name).values(**changes))
+
+    def find_dataset(self, name: str) -> Dataset | None:
+        """A dataset by name."""
+        found = self._datasets(name=name, after=None, limit=1)
+        return found[0] if found else None
+
+    def dataset(self, name: str) -> Dataset:
+        """A dataset. Raises NotFound, listing known names."""
+        found = self.find_dataset(name)
+        if found is None:
+            known = ", ".join(d.name for d in self.datasets(after=None, limit=20)) or "none"
+            raise NotFound(
+                f"There is no dataset {name!r}.", code="data.no_dataset", hint=f"Known: {known}. Add one: rung data add {name} FILE"
             )
+        return found
 
-    def dataset(self, name: str) -> r.Dataset:
-        """A dataset with its latest version. Raises NotFound."""
-        row = self._row(name)
-        if row is None:
-            raise NotFound(f"There is no dataset {name!r}.", code="data.no_dataset", hint="`rung data list` shows them.")
-        return self._dataset(row)
-
-    def datasets(self, *, limit: int, after: str | None) -> list[r.Dataset]:
+    def datasets(self, *, after: str | None, limit: int) -> list[Dataset]:
         """Datasets by name."""
-        query = select(DATASET).where(DATASET.c.project == self._project).order_by(DATASET.c.name).limit(limit)
-        query = query if after is None else query.where(DATASET.c.name > after)
-        return [self._dataset(row) for row in self._connection.execute(query).mappings().all()]
+        return self._datasets(name=None, after=after, limit=limit)
 
-    def set_card(self, name: str, **card: str) -> None:
-        """Change fields of a dataset's card."""
-        if card:
-            where = (DATASET.c.project == self._project, DATASET.c.name == name)
-            self._connection.execute(DATASET.update().where(*where).values(**card))
+    def add_version(self, identity: str, version: DatasetVersion) -> None:
+        """Append a version; the unique number or content may refuse it."""
+        self._connection.execute(VERSION.insert().values(id=identity, project=self._project, **values_of(version)))
 
-    def add_version(self, version: r.DatasetVersion) -> None:
-        """Enter a version; the unique number and digest may refuse it."""
-        plain = {name: getattr(version, name) for name in version.__struct_fields__}  # type: ignore[attr-defined]
-        self._connection.execute(
-            VERSION.insert().values(project=self._project, file_count=len(version.files), column_count=len(version.schema), **plain)
-        )
-
-    def find_version(self, name: str, number: int | None = None) -> r.DatasetVersion | None:
-        """A version, the latest without a number."""
-        query = select(VERSION).where(VERSION.c.project == self._project, VERSION.c.dataset == name)
-        query = query.order_by(VERSION.c.number.desc()).limit(1) if number is None else query.where(VERSION.c.number == number)
-        row = self._connection.execute(query).mappings().first()
+    def find_version(self, dataset: str, *, number: int | None = None, digest: str | None = None) -> DatasetVersion | None:
+        """A version by number or content; the latest when neither is given."""
+        query = select(VERSION).where(VERSION.c.project == self._project, VERSION.c.dataset == dataset)
+        query = query if number is None else query.where(VERSION.c.number == number)
+        query = query if digest is None else query.where(VERSION.c.digest == digest)
+        row = self._connection.execute(query.order_by(VERSION.c.number.desc()).limit(1)).mappings().first()
         return None if row is None else _version(row)
 
-    def version(self, name: str, number: int | None = None) -> r.DatasetVersion:
-        """A version, the latest without a number. Raises NotFound."""
-        found = self.find_version(name, number)
-        if found is not None:
-            return found
-        self.dataset(name)
-        if number is None:
-            raise NotFound(f"Dataset {name!r} has no version yet.", code="data.no_version", hint="Add one with `rung data add`.")
-        raise NotFound(
-            f"Dataset {name!r} has no version {number}.", code="data.no_version", hint=f"`rung data log {name}` shows its versions."
-        )
+    def version(self, dataset: str, number: int | None = None) -> DatasetVersion:
+        """A version, or the latest. Raises NotFound."""
+        self.dataset(dataset)
+        found = self.find_version(dataset, number=number)
+        if found is None:
+            what = "no version yet" if number is None else f"no version {number}"
+            raise NotFound(
+                f"Dataset {dataset!r} has {what}.", code="data.no_version", hint=f"`rung data log {dataset}` shows its versions."
+            )
+        return found
 
-    def version_with(self, name: str, digest: str) -> r.DatasetVersion | None:
-        """The version with a content."""
-        query = select(VERSION).where(VERSION.c.project == self._project, VERSION.c.dataset == name, VERSION.c.digest == digest)
-        row = self._connection.execute(query).mappings().first()
-        return None if row is None else _version(row)
-
-    def last_number(self, name: str) -> int:
-        """The greatest version number, 0 without any."""
-        query = select(func.max(VERSION.c.number)).where(VERSION.c.project == self._project, VERSION.c.dataset == name)
-        return int(self._connection.execute(query).scalar() or 0)
-
-    def versions(self, name: str, *, limit: int, before: int | None) -> list[r.VersionSummary]:
-        """Versions, newest first, without files and columns."""
-        query = (
-            select(*(column for column in VERSION.c if column.name not in {"files", "schema", "derived_from", "project"}))
-            .where(VERSION.c.project == self._project, VERSION.c.dataset == name)
-            .order_by(VERSION.c.number.desc())
-            .limit(limit)
-        )
+    def versions(self, dataset: str, *, before: int | None = None, limit: int | None = None) -> list[DatasetVersion]:
+        """Versions of a dataset, newest first."""
+        query = select(VERSION).where(VERSION.c.project == self._project, VERSION.c.dataset == dataset).order_by(VERSION.c.number.desc())
         query = query if before is None else query.where(VERSION.c.number < before)
-        return [_summary(row) for row in self._connection.execute(query).mappings()]
-
-    def all_versions(self, name: str) -> list[r.DatasetVersion]:
-        """Every version with its files, oldest first."""
-        query = select(VERSION).where(VERSION.c.project == self._project, VERSION.c.dataset == name).order_by(VERSION.c.number)
+        query = query if limit is None else query.limit(limit)
         return [_version(row) for row in self._connection.execute(query).mappings()]
 
-    def mark(self, name: str, number: int, status: str) -> None:
-        """Set the validation mark of a version."""
-        where = (VERSION.c.project == self._project, VERSION.c.dataset == name, VERSION.c.number == number)
+    def newest_number(self, dataset: str) -> int:
+        """Number of the latest version, 0 before the first."""
+        query = select(func.max(VERSION.c.number)).where(VERSION.c.project == self._project, VERSION.c.dataset == dataset)
+        return int(self._connection.execute(query).scalar() or 0)
+
+    def mark_validation(self, dataset: str, number: int, status: str) -> None:
+        """Note on a version what its newest validation said."""
+        where = (VERSION.c.project == self._project, VERSION.c.dataset == dataset, VERSION.c.number == number)
         self._connection.execute(VERSION.update().where(*where).values(validation=status))
 
-    def find_profile(self, name: str, number: int) -> r.Profile | None:
-        """The profile of a version, if computed."""
-        where = (PROFILE.c.project == self._project, PROFILE.c.dataset == name, PROFILE.c.number == number)
-        plain = self._connection.execute(select(PROFILE.c.profile).where(*where)).scalar()
-        return None if plain is None else msgspec.convert(plain, r.Profile)
+    def find_profile(self, dataset: str, number: int) -> Profile | None:
+        """The kept profile of a version."""
+        where = (PROFILE.c.project == self._project, PROFILE.c.dataset == dataset, PROFILE.c.number == number)
+        body = self._connection.execute(select(PROFILE.c.body).where(*where)).scalar()
+        return None if body is None else msgspec.convert(body, Profile)
 
-    def keep_profile(self, profile: r.Profile) -> None:
-        """Keep a profile, unless somebody else was first."""
+    def keep_profile(self, profile: Profile) -> None:
+        """Keep a profile; the first one stays."""
         if self.find_profile(profile.dataset, profile.number) is None:
-            self._connection.execute(
-                PROFILE.insert().values(project=self._project, dataset=profile.dataset, number=profile.number, profile=profile)
-            )
+            values = {"project": self._project, "dataset": profile.dataset, "number": profile.number}
+            self._connection.execute(PROFILE.insert().values(body=profile, **values))
 
-    def expectations(self, name: str) -> r.ExpectationSet:
-        """The expectations in force; number 0 without any."""
-        query = (
-            select(EXPECTATIONS)
-            .where(EXPECTATIONS.c.project == self._project, EXPECTATIONS.c.dataset == name)
-            .order_by(EXPECTATIONS.c.number.desc())
-            .limit(1)
-        )
-        row = self._connection.execute(query).mappings().first()
-        if row is None:
-            return r.ExpectationSet(dataset=name, number=0, expectations=())
-        claims = msgspec.convert(row["expectations"], tuple[r.Expectation, ...])
-        return r.ExpectationSet(dataset=name, number=row["number"], expectations=claims, set_at=row["set_at"], set_by=row["set_by"])
+    def expectations(self, dataset: str) -> ExpectationSet:
+        """The expectations in force; an empty set number 0 before the first."""
+        query = select(EXPECTATION_SET.c.body).where(EXPECTATION_SET.c.project == self._project, EXPECTATION_SET.c.dataset == dataset)
+        body = self._connection.execute(query.order_by(EXPECTATION_SET.c.number.desc()).limit(1)).scalar()
+        return ExpectationSet(dataset=dataset, number=0, expectations=()) if body is None else msgspec.convert(body, ExpectationSet)
 
-    def add_expectations(self, held: r.ExpectationSet) -> None:
-        """Enter a set of expectations."""
-        self._connection.execute(
-            EXPECTATIONS.insert().values(
-                project=self._project, dataset=held.dataset, number=held.number, expectations=held.expectations,
-                set_at=held.set_at, set_by=held.set_by,
-            )
-        )  # fmt: skip
+    def add_expectations(self, identity: str, held: ExpectationSet) -> None:
+        """Append a set of expectations."""
+        values = {"id": identity, "project": self._project, "dataset": held.dataset, "number": held.number}
+        self._connection.execute(EXPECTATION_SET.insert().values(body=held, **values))
 
-    def add_validation(self, validation: r.Validation) -> None:
-        """Enter a validation and mark its version."""
-        self._connection.execute(
-            VALIDATION.insert().values(
-                id=validation.id, project=self._project, dataset=validation.dataset, number=validation.number,
-                status=validation.status, validation=validation,
-            )
-        )  # fmt: skip
-        self.mark(validation.dataset, validation.number, validation.status)
+    def add_validation(self, validation: Validation) -> None:
+        """Append a validation."""
+        values = {"id": validation.id, "project": self._project, "dataset": validation.dataset, "number": validation.number}
+        self._connection.execute(VALIDATION.insert().values(body=validation, **values))
 
-    def find_validation(self, name: str, number: int) -> r.Validation | None:
+    def find_validation(self, dataset: str, number: int) -> Validation | None:
         """The newest validation of a version."""
-        where = (VALIDATION.c.project == self._project, VALIDATION.c.dataset == name, VALIDATION.c.number == number)
-        plain = self._connection.execute(select(VALIDATION.c.validation).where(*where).order_by(VALIDATION.c.id.desc()).limit(1)).scalar()
-        return None if plain is None else msgspec.convert(plain, r.Validation)
+        where = (VALIDATION.c.project == self._project, VALIDATION.c.dataset == dataset, VALIDATION.c.number == number)
+        body = self._connection.execute(select(VALIDATION.c.body).where(*where).order_by(VALIDATION.c.id.desc()).limit(1)).scalar()
+        return None if body is None else msgspec.convert(body, Validation)
 
-    def _row(self, name: str) -> Any:
-        query = select(DATASET).where(DATASET.c.project == self._project, DATASET.c.name == name)
-        return self._connection.execute(query).mappings().first()
+    def validations(self) -> list[Validation]:
+        """Every validation of the project, newest first."""
+        query = select(VALIDATION.c.body).where(VALIDATION.c.project == self._project).order_by(VALIDATION.c.id.desc())
+        return [msgspec.convert(body, Validation) for body in self._connection.execute(query).scalars()]
 
-    def _dataset(self, row: Any) -> r.Dataset:
-        latest = self.versions(row["name"], limit=1, before=None)
-        size = select(func.sum(VERSION.c.size_bytes)).where(VERSION.c.project == self._project, VERSION.c.dataset == row["name"])
-        return r.Dataset(
-            **{name: row[name] for name in ("name", "description", "owner", "source", "created_at", "created_by")},
-            latest=latest[0].number if latest else None,
-            rows=latest[0].rows if latest else None,
-            size_bytes=int(self._connection.execute(size).scalar() or 0),
-            validation=latest[0].validation if latest else "unchecked",
+    def _datasets(self, *, name: str | None, after: str | None, limit: int) -> list[Dataset]:
+        newest = (
+            select(VERSION.c.dataset, func.max(VERSION.c.number).label("latest"))
+            .where(VERSION.c.project == self._project)
+            .group_by(VERSION.c.dataset)
+            .subquery()
         )
+        query = (
+            select(DATASET, newest.c.latest, VERSION.c.rows, VERSION.c.size_bytes, VERSION.c.validation)
+            .outerjoin(newest, newest.c.dataset == DATASET.c.name)
+            .outerjoin(
+                VERSION,
+                (VERSION.c.project == self._project) & (VERSION.c.dataset == DATASET.c.name) & (VERSION.c.number == newest.c.latest),
+            )
+            .where(DATASET.c.project == self._project)
+            .order_by(DATASET.c.name)
+            .limit(limit)
+        )
+        query = query if name is None else query.where(DATASET.c.name == name)
+        query = query if after is None else query.where(DATASET.c.name > after)
+        return [_dataset(row) for row in self._connection.execute(query).mappings()]
 
 
-def _version(row: Any) -> r.DatasetVersion:
-    plain = {name: row[name] for name in r.DatasetVersion.__struct_fields__}  # type: ignore[attr-defined]
-    plain["files"] = msgspec.convert(plain["files"], tuple[r.FileEntry, ...])
-    plain["schema"] = msgspec.convert(plain["schema"], tuple[r.Column, ...])
-    plain["derived_from"] = msgspec.convert(plain["derived_from"], tuple[r.DatasetRef, ...])
-    return r.DatasetVersion(**plain)
+def summary_of(version: DatasetVersion) -> VersionSummary:
+    """A version without its files and columns."""
+    return VersionSummary(
+        dataset=version.dataset, number=version.number, digest=version.digest, format=version.format, rows=version.rows,
+        columns=len(version.schema), files=len(version.files), size_bytes=version.size_bytes, time_column=version.time_column,
+        note=version.note, source=version.source, validation=version.validation, created_at=version.created_at, created_by=version.created_by,
+    )  # fmt: skip
 
 
-def _summary(row: Any) -> r.VersionSummary:
-    names = ("dataset", "number", "digest", "format", "rows", "size_bytes", "time_column", "note", "source", "validation")
-    return r.VersionSummary(
-        **{name: row[name] for name in (*names, "created_at", "created_by")}, columns=row["column_count"], files=row["file_count"]
-    )
+def _dataset(row: Any) -> Dataset:
+    names = ("name", "description", "owner", "source", "latest", "rows", "created_at", "created_by")
+    return Dataset(size_bytes=row["size_bytes"] or 0, validation=row["validation"] or "unchecked", **{n: row[n] for n in names})
+
+
+def _version(row: Any) -> DatasetVersion:
+    return msgspec.convert({name: row[name] for name in DatasetVersion.__struct_fields__}, DatasetVersion)
