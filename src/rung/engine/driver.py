@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from rung.core.digests import digest_of, digest_of_value
+from rung.core.digests import digest_of
 from rung.core.errors import Conflict, RungError
 from rung.core.ids import new_id
 from rung.engine.executors import Executor, Outcome, Task
@@ -80,9 +80,12 @@ class Driver:
         self._listener = listener
         self._isolated = isolated
         self._folder = folder
-        self._scratch = host.settings.home_path / "work" / job.subject
+        self._home = host.settings.home_path
+        self._scratch = self._home / "work" / job.subject
         self._live: dict[str, _Live] = {}
         self._lock = ""
+        self._recent: dict[str, CacheEntry] = {}
+        self._unwritten: list[_Live] = []
 
     def execute(self) -> PipelineRun:
         """Bring the run to its end and answer it. Raises LeaseLost when another worker has taken it."""
@@ -138,6 +141,7 @@ class Driver:
                 git_dirty=dirty, hardware=machine, steps=specs, run_id=run_id, error="", failed_step="",
             )  # fmt: skip
             held = {step.key: step for step in store.steps(run.id)}
+            self._recent = store.recently_cached(run.pipeline) if run.use_cache else {}
             store.remove_steps([step.id for key, step in held.items() if key not in plan.nodes])
             fresh = []
             for position, node_ in enumerate(plan.nodes.values()):
@@ -240,7 +244,12 @@ class Driver:
                 asked[key] = live
         if not asked:
             return must, free
-        found, before = self.transport.scope().read(lambda s: self._look_up(s, asked))
+        found = {key: self._recent[key] for key in asked if key in self._recent}
+        unknown = {key: live for key, live in asked.items() if key not in found}
+        before: dict[str, dict[str, Any]] = {}
+        if unknown:
+            more, before = self.transport.scope().read(lambda s: self._look_up(s, unknown))
+            found |= more
         hits = []
         for key, live in asked.items():
             entry = found.get(key)
@@ -255,7 +264,7 @@ class Driver:
             )  # fmt: skip
             hits.append(live)
             free.add(live.row.key)
-        self._unwritten = [*getattr(self, "_unwritten", []), *hits]
+        self._unwritten += hits
         return must, free
 
     @staticmethod
@@ -308,8 +317,7 @@ class Driver:
 
     def _record(self, run: PipelineRun, ended: list[tuple[_Live, Outcome]], begun: list[_Live]) -> None:
         """Write ends, cached steps and starts in one transaction, then tell the listener."""
-        hits: list[_Live] = getattr(self, "_unwritten", [])
-        self._unwritten: list[_Live] = []
+        hits, self._unwritten = self._unwritten, []
         if not (ended or begun or hits):
             return
         logs = {live.row.key: self._kept_log(run, live) for live, _ in ended}
@@ -385,14 +393,14 @@ class Driver:
             transport=None if isolated else self.transport,
         )  # fmt: skip
         environ = {
-            "RUNG_HOME": str(settings.home_path), "RUNG_STORAGE_DATABASE": settings.storage.database,
-            "RUNG_STORAGE_BLOBS": settings.storage.blobs or f"file://{settings.home_path / 'blobs'}", "RUNG_CURRENT_RUN": run.run_id or "",
+            "RUNG_HOME": str(self._home), "RUNG_STORAGE_DATABASE": settings.storage.database,
+            "RUNG_STORAGE_BLOBS": settings.storage.blobs or f"file://{self._home / 'blobs'}", "RUNG_CURRENT_RUN": run.run_id or "",
         }  # fmt: skip
         folder = self._folder or (self._project.folder if self._project else Path(settings.folder or "."))
         task = Task(
             id=live.attempt, step=step.name, target=step.target, outputs=step.outputs, function=step.function, context=context,
             arguments={name: self._wired(value) for name, value in live.node.arguments.items()},
-            log=log_path(settings.home_path, run.id, live.row.key, live.tries), scratch=self._scratch, timeout_s=options.timeout_s,
+            log=log_path(self._home, run.id, live.row.key, live.tries), scratch=self._scratch, timeout_s=options.timeout_s,
             memory_bytes=options.memory_bytes, folder=folder, environ=environ,
         )  # fmt: skip
         return self._executors(self._executor_of(live)).submit(task)
@@ -460,7 +468,7 @@ class Driver:
 
     def _kept_log(self, run: PipelineRun, live: _Live) -> str:
         """Move a finished attempt's log into the blobs; empty when it said nothing."""
-        file = log_path(self.host.settings.home_path, run.id, live.row.key, live.tries)
+        file = log_path(self._home, run.id, live.row.key, live.tries)
         if not file.is_file():
             return ""
         digest = self.host.blobs.put(file) if file.stat().st_size else ""
@@ -492,7 +500,7 @@ class Driver:
         ended = self.transport.scope().write(save)
         if ended.run_id:
             self.transport.call(FinishRun(run=ended.run_id, status=ended.status, error=error[:100_000]))  # type: ignore[arg-type]  # ended is never queued or running
-        shutil.rmtree(self.host.settings.home_path / "logs" / run.id, ignore_errors=True)
+        shutil.rmtree(self._home / "logs" / run.id, ignore_errors=True)
         return ended
 
     def _answered(self, plan: Plan) -> tuple[Artifact, ...]:
@@ -512,11 +520,6 @@ class Driver:
             self.lost.set()
             raise LeaseLost
         return PipelineStore(scope.connection, scope.project)
-
-
-def code_digest(value: Any) -> str:
-    """Digest of plain parts, for notes."""
-    return digest_of_value(value)
 
 
 def refuse_foreign(job: Job, worker: str) -> None:

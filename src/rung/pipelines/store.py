@@ -7,7 +7,23 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Index, Integer, String, Text, UniqueConstraint, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    func,
+    select,
+)
 
 from rung.core.errors import NotFound
 from rung.pipelines.records import (
@@ -166,6 +182,18 @@ REPRODUCTION = table(
 )
 
 
+def _replacing(held: Table, keys: set[str]) -> Any:
+    """An update of every column but the keys; built once, for building one costs more than running it."""
+    where = and_(*(held.c[name] == bindparam(f"new_{name}") for name in sorted(keys)))
+    return held.update().where(where).values({name: bindparam(f"new_{name}") for name in held.c.keys() if name not in keys | {"project"}})
+
+
+_REPLACE_STEP = _replacing(STEP, {"id"})
+_REPLACE_CACHED = _replacing(CACHE, {"project", "cache_key"})
+_ADD_CACHED, _ADD_ATTEMPT = CACHE.insert(), ATTEMPT.insert()
+_CACHED = select(CACHE).where(CACHE.c.project == bindparam("in_project"), CACHE.c.cache_key.in_(bindparam("keys", expanding=True)))
+
+
 class CacheEntry(msgspec.Struct, frozen=True):
     """What the cache holds under a key: the outputs, who made them, and the parts of the key."""
 
@@ -245,11 +273,10 @@ class PipelineStore:
         return tuple(_record(row, StepRun) for row in rows.mappings())
 
     def put_steps(self, steps: Iterable[StepRun]) -> None:
-        """Enter step runs, or replace those of the same id."""
-        for step in steps:
-            values = _values(step)
-            if self._connection.execute(STEP.update().where(STEP.c.id == step.id).values(**values)).rowcount == 0:
-                self._connection.execute(STEP.insert().values(project=self._project, **values))
+        """Replace step runs by those of the same id."""
+        rows = [{f"new_{name}": value for name, value in _values(step).items()} for step in steps]
+        if rows:
+            self._connection.execute(_REPLACE_STEP, rows)
 
     def add_steps(self, steps: list[StepRun]) -> None:
         """Enter step runs."""
@@ -275,11 +302,11 @@ class PipelineStore:
 
     def add_attempt(self, attempt: StepAttempt) -> None:
         """Enter an attempt."""
-        self._connection.execute(ATTEMPT.insert().values(project=self._project, **_values(attempt)))
+        self._connection.execute(_ADD_ATTEMPT, {"project": self._project, **_values(attempt)})
 
     def update_attempt(self, attempt: str, **values: Any) -> None:
         """Change fields of an attempt."""
-        self._connection.execute(ATTEMPT.update().where(ATTEMPT.c.id == attempt).values(**values))
+        self._connection.execute(ATTEMPT.update().where(ATTEMPT.c.id == bindparam("that")), {"that": attempt, **values})
 
     def attempts(self, run: str) -> tuple[StepAttempt, ...]:
         """Attempts at the steps of a pipeline run, in order."""
@@ -290,7 +317,15 @@ class PipelineStore:
 
     def cached(self, keys: list[str]) -> dict[str, CacheEntry]:
         """What the cache holds under these keys."""
-        rows = self._connection.execute(select(CACHE).where(CACHE.c.project == self._project, CACHE.c.cache_key.in_(keys))).mappings()
+        rows = self._connection.execute(_CACHED, {"in_project": self._project, "keys": keys}).mappings()
+        return {row["cache_key"]: _cache_entry(row) for row in rows}
+
+    def recently_cached(self, pipeline: str, runs: int = 2) -> dict[str, CacheEntry]:
+        """What the cache holds of the newest ended runs of a pipeline: most of what its next run will ask for."""
+        newest = select(RUN.c.id).where(RUN.c.project == self._project, RUN.c.pipeline == pipeline, RUN.c.status == "succeeded")
+        chosen = newest.order_by(RUN.c.id.desc()).limit(runs).subquery()
+        query = select(CACHE).join(STEP, STEP.c.cache_key == CACHE.c.cache_key).join(chosen, STEP.c.pipeline_run == chosen.c.id)
+        rows = self._connection.execute(query.where(CACHE.c.project == self._project)).mappings()
         return {row["cache_key"]: _cache_entry(row) for row in rows}
 
     def nearest_cached(self, step: str) -> CacheEntry | None:
@@ -301,12 +336,12 @@ class PipelineStore:
 
     def keep(self, entry: CacheEntry, *, step: str, now: datetime) -> None:
         """Put outputs under their key, in place of older ones."""
-        where = (CACHE.c.project == self._project, CACHE.c.cache_key == entry.cache_key)
         values = {
-            "step_run": entry.step_run, "outputs": msgspec.to_builtins(entry.outputs), "parts": entry.parts, "step": step, "created_at": now,
+            "project": self._project, "cache_key": entry.cache_key, "step_run": entry.step_run, "outputs": msgspec.to_builtins(entry.outputs),
+            "parts": entry.parts, "step": step, "created_at": now,
         }  # fmt: skip
-        if self._connection.execute(CACHE.update().where(*where).values(**values)).rowcount == 0:
-            self._connection.execute(CACHE.insert().values(project=self._project, cache_key=entry.cache_key, **values))
+        if self._connection.execute(_REPLACE_CACHED, {f"new_{name}": value for name, value in values.items()}).rowcount == 0:
+            self._connection.execute(_ADD_CACHED, values)
 
     def add_trigger(self, trigger: Trigger) -> None:
         """Enter a trigger."""

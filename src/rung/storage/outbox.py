@@ -27,6 +27,7 @@ OUTBOX = table(
     Column("error", Text),
     Index("ix_outbox_waiting", "delivered_at", "due_at"),
 )
+_ADD = OUTBOX.insert()
 
 
 class OutboxEntry(Record):
@@ -45,18 +46,17 @@ class OutboxEntry(Record):
 
 def emit(scope: Scope, event: Event) -> None:
     """Append an event in the scope's transaction."""
-    scope.connection.execute(
-        OUTBOX.insert().values(
-            id=new_id(),
-            project=scope.project,
-            kind=event.kind,
-            payload=msgspec.to_builtins(event),
-            principal=scope.principal,
-            created_at=scope.now,
-            due_at=scope.now,
-            attempts=0,
-        )
-    )
+    values = {
+        "id": new_id(),
+        "project": scope.project,
+        "kind": event.kind,
+        "payload": msgspec.to_builtins(event),
+        "principal": scope.principal,
+        "created_at": scope.now,
+        "due_at": scope.now,
+        "attempts": 0,
+    }
+    scope.connection.execute(_ADD, values)
 
 
 def waiting(connection: Connection, now: Any, limit: int = 100) -> list[OutboxEntry]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rung.core.errors import Invalid
 from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Payload
@@ -21,11 +20,14 @@ class Array:
     @staticmethod
     def accepts(value: Any) -> bool:
         """Whether it is an array."""
-        return type(value) is np.ndarray
+        numpy = sys.modules.get("numpy")
+        return numpy is not None and type(value) is numpy.ndarray
 
     @staticmethod
     def dump(value: Any) -> Payload:
         """The npy bytes."""
+        import numpy as np  # noqa: PLC0415 - pipelines without arrays never load it
+
         if value.dtype.hasobject:
             raise Invalid(
                 "an array of Python objects has no canonical bytes.",
@@ -40,6 +42,8 @@ class Array:
     @staticmethod
     def load(payload: Payload, scratch: Path) -> Any:
         """The array."""
+        import numpy as np  # noqa: PLC0415 - pipelines without arrays never load it
+
         source = io.BytesIO(payload.data) if isinstance(payload.data, bytes) else payload.data
         return np.load(source, allow_pickle=False)
 
@@ -51,6 +55,8 @@ class Array:
 
 def compare_arrays(original: Any, repeated: Any, tolerance: float, name: str) -> Difference:
     """How alike two arrays are."""
+    import numpy as np  # noqa: PLC0415 - see dump
+
     if original.shape != repeated.shape or original.dtype != repeated.dtype:
         return Difference("different", f"{name} was {original.dtype}{list(original.shape)}, is {repeated.dtype}{list(repeated.shape)}")
     if original.dtype.kind not in "fc":
