@@ -166,10 +166,10 @@ def unit_break(past: Past, current: Series, conversions: tuple[Conversion, ...] 
 def _by_marks(
     past: Past, current: Series, context: Floats, marks: Floats, known: NDArray[np.bool_], conversion: Conversion
 ) -> UnitBreak | None:
+    restored = on_marks(conversion.restore(current.values), marks)
     tolerance = _rounding(current.values) * abs(conversion.factor) / 2
-    if _chance(marks, tolerance) > _OFF_MARKS:
-        return None
-    restored = on_marks(conversion.restore(current.values), marks, tolerance)
+    if float(restored.mean()) < _ON_MARKS and _chance(marks, tolerance) <= _OFF_MARKS:  # rounded after the conversion
+        restored = on_marks(conversion.restore(current.values), marks, tolerance)
     stretch = _best_run(restored.astype(np.float64) - known)
     if stretch is None:
         return None

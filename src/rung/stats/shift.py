@@ -91,7 +91,7 @@ def prior_change(labels: Floats, scores: Floats, days: Ints) -> PriorChange:
     """The intercept's shift, with z from residuals summed by day."""
     offset = logits(scores)
     c = intercept(labels, offset)
-    p = sigmoid(offset)
+    p = sigmoid(offset + c)
     residuals = _by_day(labels - p, days)
     information = float((p * (1 - p)).sum())
     error = float(np.sqrt((residuals**2).sum())) / max(information, 1e-9)
