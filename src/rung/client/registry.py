@@ -45,8 +45,8 @@ class RegistryVerbs:
 
         Args:
             model: name; a new one makes the model.
-            estimator: fitted, and of a kind that a model format can write.
-            example: rows of its inputs (Polars, pandas, Arrow); a column named like the label is left out.
+            estimator: fitted, and of a kind that a model format can write; or the path of a skops file.
+            example: rows of its inputs (Polars, pandas, Arrow, or the path of a Parquet or CSV file); the label is left out.
             label: name of the column that holds the truth in datasets.
             task: default from the estimator's classes.
             threshold: score from which a binary model says yes; default 0.5.
@@ -60,6 +60,10 @@ class RegistryVerbs:
         from rung.client.current import current_pipeline_run_id, current_run_id  # noqa: PLC0415 - it imports the client, which imports this
         from rung.registry.packing import as_polars, pack  # noqa: PLC0415 - loads Polars and the model's library
 
+        if isinstance(estimator, Path):
+            from rung.registry.formats.skops import read_estimator  # noqa: PLC0415 - see above
+
+            estimator = read_estimator(estimator.read_bytes())
         frame = as_polars(example)
         packed = pack(estimator, frame.drop(label, strict=False), task=task, format=format)
         context = self._tracking.context()

@@ -147,7 +147,6 @@ def _save_verdict(scope: Scope, verdict: r.Verdict, evaluations: list[Evaluation
         _save_evaluation(scope, made)
         link(scope, node("evaluation", made.id), "judged_in", node("verdict", verdict.id))
     store.add_verdict(verdict)
-    link(scope, node("verdict", verdict.id), "judges", node("model_version", f"{verdict.model}:{verdict.number}"))
     kind = r.GatePassed if verdict.passed else r.GateFailed
     emit(
         scope,

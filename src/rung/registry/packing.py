@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,9 @@ def pack(estimator: Any, example: pl.DataFrame, *, task: Task | None = None, for
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
-    """A Polars frame of a Polars, pandas or Arrow one. Raises Invalid."""
+    """A Polars frame of a Polars, pandas or Arrow one, or of a Parquet or CSV file. Raises Invalid."""
+    if isinstance(frame, Path):
+        return _read(frame)
     if isinstance(frame, pl.DataFrame):
         return frame
     if isinstance(frame, pl.LazyFrame):
@@ -66,6 +69,14 @@ def as_polars(frame: Any) -> pl.DataFrame:
         return pl.DataFrame(frame)
     except (TypeError, ValueError) as error:
         raise Invalid(f"{type(frame).__name__} is no table: {error}.", code="registry.bad_example", hint="Give a data frame.") from None
+
+
+def _read(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_csv(file) if file.suffix.lower() == ".csv" else pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise Invalid(f"{file} is no table: {reason}", code="registry.bad_example", hint="Give Parquet, or CSV named .csv.") from None
 
 
 def _tried(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:

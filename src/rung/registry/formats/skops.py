@@ -89,10 +89,14 @@ class Skops:
     @staticmethod
     def load(files: Mapping[str, bytes], task: Task) -> Scorer:
         """The scorer. Raises Invalid for a damaged file, a type that is not trusted, or an estimator of another task."""
-        from skops.io import loads  # noqa: PLC0415 - a second that those who serve nothing never pay
+        return scorer(read_estimator(only_file(files, FILE)), task)
 
-        data = only_file(files, FILE)
-        return scorer(loads(data, trusted=_trusted(data)), task)
+
+def read_estimator(data: bytes) -> Any:
+    """The estimator of a skops file. Raises Invalid for a damaged file or a type that is not trusted."""
+    from skops.io import loads  # noqa: PLC0415 - a second that those who serve nothing never pay
+
+    return loads(data, trusted=_trusted(data))
 
 
 def scorer(estimator: Any, task: Task) -> Scorer:
@@ -117,7 +121,7 @@ def scorer(estimator: Any, task: Task) -> Scorer:
 def _trusted(data: bytes) -> list[str]:
     from zipfile import BadZipFile  # noqa: PLC0415 - with skops below
 
-    from skops.io import get_untrusted_types  # noqa: PLC0415 - see Skops.load
+    from skops.io import get_untrusted_types  # noqa: PLC0415 - see read_estimator
 
     try:
         named = get_untrusted_types(data=data)

@@ -18,7 +18,7 @@ class NoSliceWorse(Record):
     margin: Annotated[float, Meta(ge=0)] = 0.02
     min_rows: Annotated[int, Meta(ge=30)] = 200
     confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
-    resamples: Annotated[int, Meta(ge=100, le=20_000)] = 1000
+    resamples: Annotated[int, Meta(ge=100, le=20_000)] = 500
     seed: Count = 0
 
 
