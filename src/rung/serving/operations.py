@@ -10,6 +10,7 @@ import polars as pl
 
 from rung.core.errors import Conflict, Denied, Invalid
 from rung.core.ids import new_id
+from rung.core.records import replaced
 from rung.core.requests import handles
 from rung.governance.lineage import link, node
 from rung.governance.operations import trace_lineage
@@ -133,7 +134,8 @@ def rollback(request: r.Rollback, scope: Scope) -> r.Revision:
     held = store.get(request.deployment)
     target = rollback_target(store.revisions(held.name), request.to)
     reason = request.reason or f"back to revision {target.number}"
-    done = _save(scope, held.name, target.routes, "drill" if request.drill else "rollback", reason, begun)
+    routes = tuple(replaced(route, share=1.0) for route in target.routes if route.arm == "stable")
+    done = _save(scope, held.name, routes, "drill" if request.drill else "rollback", reason, begun)
     if request.drill:
         return _save(scope, held.name, held.routes, "drill", f"drill over: revision {held.revision} again", begun)
     return done

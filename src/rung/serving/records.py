@@ -69,7 +69,7 @@ class CanaryLimits(Record):
 
     min_rows: Count = 200
     max_error_share: Share = 0.01
-    max_slowdown: Annotated[float, Meta(gt=0)] = 2.0
+    max_slowdown: Annotated[float, Meta(gt=0)] = 5.0
     max_score_distance: Share = 0.7
 
 

@@ -79,7 +79,7 @@ def test_a_canary_is_judged_by_rows_errors_scores_and_time() -> None:
     good = {"canary_rows": 500, "stable_rows": 5000, "canary_errors": 0, "score_distance": 0.05, "slowdown": 1.1}
     assert judged(limits, **good)[0] == "passed"
     assert judged(limits, **{**good, "canary_rows": 10})[0] == "insufficient"
-    for worse in ({"canary_errors": 50}, {"score_distance": 0.9}, {"slowdown": 9.0}):
+    for worse in ({"canary_errors": 50}, {"score_distance": 0.9}, {"slowdown": 19.0}):
         outcome, reasons = judged(limits, **{**good, **worse})
         assert outcome == "failed"
         assert len(reasons) == 1
