@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from rung.core.errors import RungError
 from rung.core.ids import new_id
+from rung.core.records import replaced
 from rung.governance.lineage import link, node
 from rung.monitoring import sources
 from rung.monitoring.evidence import DIAGNOSES, Evidence, Replay
@@ -125,7 +125,7 @@ def save(scope: Scope, diagnosis: Diagnosis) -> Diagnosis:
     store.add_diagnosis(diagnosis)
     incident = store.incident(diagnosis.incident)
     status = "diagnosed" if incident.status == "open" else incident.status
-    store.save_incident(msgspec.structs.replace(incident, status=status, cause=diagnosis.cause, diagnosis=diagnosis.id))
+    store.save_incident(replaced(incident, status=status, cause=diagnosis.cause, diagnosis=diagnosis.id))
     if diagnosis.loss and diagnosis.loss.model:
         link(scope, node("model_version", f"{diagnosis.loss.model}:{diagnosis.loss.version}"), "troubled_by", node("incident", incident.id))
     emit(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from rung.core.errors import AlreadyExists, Conflict, Invalid, NotFound
 from rung.core.ids import new_id
+from rung.core.records import replaced
 from rung.core.requests import handles
 from rung.monitoring import records as r
 from rung.monitoring import rules
@@ -129,7 +128,7 @@ def _save_labels(scope: Scope, batch: r.LabelBatch) -> r.LabelBatch:
     store = _store(scope)
     held = next((b for b in store.label_batches(batch.deployment) if b.digest == batch.digest), None)
     if held:
-        return msgspec.structs.replace(held, repeated=True)
+        return replaced(held, repeated=True)
     store.add_label_batch(batch)
     emit(scope, r.LabelsAdded(deployment=batch.deployment, rows=batch.rows))
     return batch
@@ -173,7 +172,7 @@ def add_note(request: r.AddNote, scope: Scope) -> r.Incident:
     """Write a note. Raises NotFound."""
     incident = _store(scope).incident(request.incident)
     note = r.Note(at=scope.now, principal=scope.principal, text=request.text)
-    return _saved(scope, msgspec.structs.replace(incident, notes=(*incident.notes, note)))
+    return _saved(scope, replaced(incident, notes=(*incident.notes, note)))
 
 
 @handles(r.SetIncidentDecision)
@@ -181,7 +180,7 @@ def set_incident_decision(request: r.SetIncidentDecision, scope: Scope) -> r.Inc
     """Note the decision that answers an incident; a closed one stays closed. Raises NotFound."""
     incident = _store(scope).incident(request.incident)
     status: r.IncidentStatus = "closed" if incident.status == "closed" else "decided"
-    return _saved(scope, msgspec.structs.replace(incident, status=status, decision=request.decision))
+    return _saved(scope, replaced(incident, status=status, decision=request.decision))
 
 
 @handles(r.CloseIncident)
@@ -193,7 +192,7 @@ def close_incident(request: r.CloseIncident, scope: Scope) -> r.Incident:
             f"Incident {incident.number} was closed at {incident.closed_at}.", code="monitoring.incident_closed", hint="Add a note instead."
         )
     emit(scope, r.IncidentClosed(incident=incident.id, deployment=incident.deployment, resolution=request.resolution))
-    return _saved(scope, msgspec.structs.replace(incident, status="closed", resolution=request.resolution, closed_at=request.as_of or scope.now))
+    return _saved(scope, replaced(incident, status="closed", resolution=request.resolution, closed_at=request.as_of or scope.now))
 
 
 @handles(r.Diagnose)

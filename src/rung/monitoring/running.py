@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import msgspec
 import polars as pl
 
 from rung.core.ids import new_id
+from rung.core.records import replaced
 from rung.monitoring import labels as truth
 from rung.monitoring import sources
 from rung.monitoring.columns import SCORE, compared
@@ -121,7 +121,7 @@ def measure(scope: Scope, monitor: Monitor, rows: Served, start: datetime, end: 
 
 
 def _with_sentence(window: WindowReport) -> WindowReport:
-    return msgspec.structs.replace(window, sentence=window_sentence(window)[:1000])
+    return replaced(window, sentence=window_sentence(window)[:1000])
 
 
 def _recent(
@@ -212,7 +212,7 @@ def _opened(
 
 
 def _attached(scope: Scope, incident: Incident, window: WindowReport, columns: tuple[str, ...]) -> Incident:
-    grown = msgspec.structs.replace(
+    grown = replaced(
         incident,
         alerts=incident.alerts + 1,
         end=max(incident.end, window.end),
@@ -227,5 +227,5 @@ def _close_recovered(scope: Scope, monitor: Monitor, windows: Sequence[WindowRep
     for incident in store.incidents(deployment=monitor.deployment):
         ended = recovered(incident, windows, raised)
         if ended:
-            store.save_incident(msgspec.structs.replace(incident, status="closed", resolution=ended, closed_at=as_of))
+            store.save_incident(replaced(incident, status="closed", resolution=ended, closed_at=as_of))
             emit(scope, IncidentClosed(incident=incident.id, deployment=incident.deployment, resolution=ended))
