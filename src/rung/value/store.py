@@ -135,7 +135,7 @@ class ValueStore:
         """The newest record of every model, by model."""
         newest: dict[str, R] = {}
         for record in reversed(self.list(kind, limit=100_000)):
-            newest[record.model] = record  # type: ignore[attr-defined]  # all four kinds have a model
+            newest[record.model] = record
         return tuple(newest[name] for name in sorted(newest))
 
     def set_goal(self, goal: r.Goal) -> None:
