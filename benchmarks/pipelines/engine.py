@@ -81,7 +81,9 @@ def main() -> None:
         walls.append((time.perf_counter() - began) * 1e3)
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import rung.app.local, rung.pipelines.operations"], check=True)
-    print(f"whole command: first {walls[0]:.0f} ms, cached {statistics.median(walls[1:]):.0f} ms; interpreter and imports of the platform {(time.perf_counter() - began) * 1e3:.0f} ms")
+    print(
+        f"whole command: first {walls[0]:.0f} ms, cached {statistics.median(walls[1:]):.0f} ms; interpreter and imports of the platform {(time.perf_counter() - began) * 1e3:.0f} ms"
+    )
 
 
 if __name__ == "__main__":

@@ -68,12 +68,23 @@ def executor(request: pytest.FixtureRequest, blobs: BlobStore) -> Iterator[Execu
     made.close()
 
 
-def _task(tmp_path: Path, function: Any, *, outputs: tuple[str, ...] = ("output",), timeout_s: float | None = None, **arguments: Any) -> Task:
+def _task(
+    tmp_path: Path, function: Any, *, outputs: tuple[str, ...] = ("output",), timeout_s: float | None = None, **arguments: Any
+) -> Task:
     return Task(
-        id=new_id(), step=function.__name__, target=f"{__name__}:{function.__name__}", outputs=outputs, arguments=arguments, function=function,
-        context=StepContext(pipeline="p", pipeline_run="0" * 32, step="s", attempt=1, seed=7, run_id="1" * 32), log=tmp_path / "logs" / "step.log",
-        scratch=tmp_path / "scratch", timeout_s=timeout_s, folder=Path(__file__).parents[__name__.count(".")], environ={"RUNG_STORAGE_BLOBS": f"file://{tmp_path / 'blobs'}"},
-    )  # fmt: skip
+        id=new_id(),
+        step=function.__name__,
+        target=f"{__name__}:{function.__name__}",
+        outputs=outputs,
+        arguments=arguments,
+        function=function,
+        context=StepContext(pipeline="p", pipeline_run="0" * 32, step="s", attempt=1, seed=7, run_id="1" * 32),
+        log=tmp_path / "logs" / "step.log",
+        scratch=tmp_path / "scratch",
+        timeout_s=timeout_s,
+        folder=Path(__file__).parents[__name__.count(".")],
+        environ={"RUNG_STORAGE_BLOBS": f"file://{tmp_path / 'blobs'}"},
+    )
 
 
 def _piece(value: Any) -> Piece:

@@ -25,9 +25,16 @@ class PipelinesVerbs:
         self._engine: Any = None
 
     def run(
-        self, pipeline: str | Pipeline[..., Any], params: dict[str, Any] | None = None, *, seed: int = 0, use_cache: bool = True, wait: bool = True,
-        cause: r.Cause | None = None, listener: Listener | None = None,
-    ) -> r.PipelineRun:  # fmt: skip
+        self,
+        pipeline: str | Pipeline[..., Any],
+        params: dict[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        use_cache: bool = True,
+        wait: bool = True,
+        cause: r.Cause | None = None,
+        listener: Listener | None = None,
+    ) -> r.PipelineRun:
         """Run a pipeline and answer the run when it has ended; with ``wait=False`` it is only queued.
 
         Raises:
@@ -122,9 +129,18 @@ class PipelinesVerbs:
         return load(found.kind, Payload(data, found.meta), Path(mkdtemp(prefix="rung-")))
 
     def add_trigger(
-        self, name: str, pipeline: str, kind: r.TriggerKind, *, subject: str = "*", cron: str = "", zone: str = "UTC", catch_up: r.CatchUp = "last",
-        cooldown_s: float = 0.0, params: dict[str, Any] | None = None,
-    ) -> r.Trigger:  # fmt: skip
+        self,
+        name: str,
+        pipeline: str,
+        kind: r.TriggerKind,
+        *,
+        subject: str = "*",
+        cron: str = "",
+        zone: str = "UTC",
+        catch_up: r.CatchUp = "last",
+        cooldown_s: float = 0.0,
+        params: dict[str, Any] | None = None,
+    ) -> r.Trigger:
         """Let a schedule, a dataset, an alert or a decision start a pipeline."""
         return self._transport.call(
             r.AddTrigger(

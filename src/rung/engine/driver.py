@@ -14,28 +14,26 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from rung.core.digests import digest_of
-from rung.core.errors import Conflict, RungError
+from rung.core.errors import RungError
 from rung.core.ids import new_id
 from rung.engine.executors import Executor, Outcome, Task
-from rung.engine.executors.family import Piece
 from rung.engine.host import Host, ServiceTransport
+from rung.engine.wiring import answered, changed, content, step_seed, wired
 from rung.governance.lineage import link, node
 from rung.pipelines.context import StepContext
 from rung.pipelines.describing import typed_params
 from rung.pipelines.environment import environment_of, git_state, hardware, python_version
 from rung.pipelines.fingerprint import fingerprint
-from rung.pipelines.materialisers import materialise
 from rung.pipelines.operations import finished, log_path
 from rung.pipelines.project import Project, load_project, snapshot
 from rung.pipelines.records import Artifact, PipelineRun, StepAttempt, StepFinished, StepRun, StepStatus
-from rung.pipelines.rules import cache_key, changed_parts
+from rung.pipelines.rules import cache_key, changed_parts, why_not_cached
 from rung.pipelines.store import CacheEntry, PipelineStore
-from rung.pipelines.tracing import Handle, Node, Plan, handles_in, trace
+from rung.pipelines.tracing import Node, Plan, handles_in, trace
 from rung.storage.outbox import emit
 from rung.storage.queue import Job, QueueStore
 from rung.storage.scope import Scope
@@ -59,6 +57,7 @@ class _Live:
     row: StepRun
     parts: dict[str, Any] = field(default_factory=dict)
     tries: int = 0
+    tries_before: int = 0
     attempt: str = ""
 
 
@@ -115,7 +114,7 @@ class Driver:
         pipeline = self._offered.get(run.pipeline)
         settings = self.host.settings
         if self._folder is not None:
-            settings = msgspec.structs.replace(settings, folder=str(self._folder))
+            settings = changed(settings, folder=str(self._folder))
         if pipeline is None or Path(settings.folder or ".", "rung.toml").is_file():
             project = load_project(settings)
             pipeline = pipeline or project.pipeline(run.pipeline)
@@ -137,9 +136,21 @@ class Driver:
         def save(scope: Scope) -> PipelineRun:
             store = self._proven(scope)
             store.update_run(
-                run.id, status="running", started_at=run.started_at or scope.now, ended_at=None, code=code, lock=lock, python=python_version(), git_commit=commit,
-                git_dirty=dirty, hardware=machine, steps=specs, run_id=run_id, error="", failed_step="",
-            )  # fmt: skip
+                run.id,
+                status="running",
+                started_at=run.started_at or scope.now,
+                ended_at=None,
+                code=code,
+                lock=lock,
+                python=python_version(),
+                git_commit=commit,
+                git_dirty=dirty,
+                hardware=machine,
+                steps=specs,
+                run_id=run_id,
+                error="",
+                failed_step="",
+            )
             held = {step.key: step for step in store.steps(run.id)}
             self._recent = store.recently_cached(run.pipeline) if run.use_cache else {}
             store.remove_steps([step.id for key, step in held.items() if key not in plan.nodes])
@@ -183,7 +194,7 @@ class Driver:
                 store.update_attempt(attempt.id, status="lost", ended_at=scope.now, error="Its worker died.")
         for live in self._live.values():
             if live.row.status not in _DONE:
-                live.row = msgspec.structs.replace(live.row, status="waiting", error="", ended_at=None)
+                live.row = changed(live.row, status="waiting", error="", ended_at=None)
 
     def _steps(self, run: PipelineRun, plan: Plan) -> tuple[str, str]:
         """Run every step; the error and the step that failed, both empty when all succeeded."""
@@ -212,7 +223,7 @@ class Driver:
                     continue
                 ended.append((live, outcome))
                 if outcome.status == "succeeded":
-                    live.row = msgspec.structs.replace(live.row, outputs=outcome.outputs, status="succeeded")
+                    live.row = changed(live.row, outputs=outcome.outputs, status="succeeded")
                     done.add(live.row.key)
                 elif not error:
                     error, failed = outcome.error, live.row.key
@@ -235,10 +246,10 @@ class Driver:
             if live.row.status in _DONE and live.row.cache_key == key:
                 free.add(live.row.key)
                 continue
-            live.row = msgspec.structs.replace(live.row, cache_key=key, fingerprint=live.parts["code"], status="waiting")
-            refusal = self._no_cache(run, live, unsure)
+            live.row = changed(live.row, cache_key=key, fingerprint=live.parts["code"], status="waiting")
+            refusal = why_not_cached(declared=live.node.step.options.cache, wished=run.use_cache, unsure=unsure)
             if refusal:
-                live.row = msgspec.structs.replace(live.row, reason=refusal)
+                live.row = changed(live.row, reason=refusal)
                 must.append(live)
             else:
                 asked[key] = live
@@ -254,11 +265,11 @@ class Driver:
         for key, live in asked.items():
             entry = found.get(key)
             if entry is None:
-                live.row = msgspec.structs.replace(live.row, reason=f"Ran: {changed_parts(live.parts, before.get(live.row.step))}.")
+                live.row = changed(live.row, reason=f"Ran: {changed_parts(live.parts, before.get(live.row.step))}.")
                 must.append(live)
                 continue
             now = self.host.clock.now()
-            live.row = msgspec.structs.replace(
+            live.row = changed(
                 live.row, status="cached", outputs=entry.outputs, cached_from=entry.step_run, started_at=now, ended_at=now,
                 reason="Cached: same code, parameters, inputs and environment.",
             )  # fmt: skip
@@ -275,16 +286,6 @@ class Driver:
         nearest = {step: store.nearest_cached(step) for step in missed}
         return found, {step: entry.parts for step, entry in nearest.items() if entry}
 
-    @staticmethod
-    def _no_cache(run: PipelineRun, live: _Live, unsure: tuple[str, ...]) -> str:
-        if not live.node.step.options.cache:
-            return "Ran: the step is declared cache=False."
-        if not run.use_cache:
-            return "Ran: the run was started without the cache."
-        if unsure:
-            return f"Ran: it cannot be told whether {', '.join(unsure)} changed."[:1000]
-        return ""
-
     def _key(self, run: PipelineRun, live: _Live) -> tuple[str, tuple[str, ...]]:
         step = live.node.step
         code = fingerprint(step.function)
@@ -292,28 +293,16 @@ class Driver:
         inputs: dict[str, Any] = {}
         for name, value in live.node.arguments.items():
             has_handles = next(handles_in(value), None) is not None
-            (inputs if has_handles else params)[name] = self._content(value, step.name, name)
+            (inputs if has_handles else params)[name] = content(value, self._outputs, where=f"argument {name!r} of step {step.name!r}")
         live.parts = {
-            "code": code.digest, "params": params, "inputs": inputs, "environment": self._lock, "seed": self._seed(run, live.row.key), "salt": step.salt,
-        }  # fmt: skip
+            "code": code.digest,
+            "params": params,
+            "inputs": inputs,
+            "environment": self._lock,
+            "seed": step_seed(run.seed, live.row.key),
+            "salt": step.salt,
+        }
         return cache_key(step.name, live.parts), code.unsure
-
-    def _content(self, value: Any, step: str, name: str) -> Any:
-        if isinstance(value, Handle):
-            outputs = self._live[value.key].row.outputs
-            chosen = outputs if value.index is None else (outputs[value.index],)
-            return [[[a.kind, a.digest, a.meta] for a in chosen], list(value.path)]
-        if type(value) in {list, tuple}:
-            return [type(value).__name__, *(self._content(item, step, name) for item in value)]
-        if type(value) is dict and next(handles_in(value), None) is not None:
-            return ["dict", [[str(key), self._content(item, step, name)] for key, item in value.items()]]
-        kind, payload = materialise(value, where=f"argument {name!r} of step {step!r}")
-        data = payload.data if isinstance(payload.data, bytes) else payload.data.read_bytes()
-        return [kind, digest_of(data), payload.meta]
-
-    @staticmethod
-    def _seed(run: PipelineRun, key: str) -> int:
-        return int(digest_of(f"{run.seed} {key}".encode())[7:15], 16)
 
     def _record(self, run: PipelineRun, ended: list[tuple[_Live, Outcome]], begun: list[_Live]) -> None:
         """Write ends, cached steps and starts in one transaction, then tell the listener."""
@@ -327,9 +316,10 @@ class Driver:
             for live, outcome in ended:
                 self._save_end(scope, store, run, live, outcome, logs[live.row.key])
             for live in begun:
-                live.tries = live.row.attempts + 1
+                live.tries_before = live.row.attempts
+                live.tries = live.tries_before + 1
                 live.attempt = new_id()
-                live.row = msgspec.structs.replace(live.row, status="running", attempts=live.tries, started_at=scope.now, error="")
+                live.row = changed(live.row, status="running", attempts=live.tries, started_at=scope.now, error="")
                 store.add_attempt(self._attempt(live, scope))
             store.put_steps([live.row for live in (*hits, *begun)])
 
@@ -340,7 +330,7 @@ class Driver:
 
     def _save_end(self, scope: Scope, store: PipelineStore, run: PipelineRun, live: _Live, outcome: Outcome, log: str) -> None:
         status: StepStatus = "succeeded" if outcome.status == "succeeded" else "cancelled" if outcome.status == "cancelled" else "failed"
-        live.row = msgspec.structs.replace(
+        live.row = changed(
             live.row,
             status=status,
             outputs=outcome.outputs,
@@ -389,9 +379,14 @@ class Driver:
         settings = self.host.settings
         isolated = self._executor_of(live) == "process"
         context = StepContext(
-            pipeline=run.pipeline, pipeline_run=run.id, step=live.row.key, attempt=live.tries, seed=self._seed(run, live.row.key), run_id=run.run_id,
+            pipeline=run.pipeline,
+            pipeline_run=run.id,
+            step=live.row.key,
+            attempt=live.tries,
+            seed=step_seed(run.seed, live.row.key),
+            run_id=run.run_id,
             transport=None if isolated else self.transport,
-        )  # fmt: skip
+        )
         environ = {
             "RUNG_HOME": str(self._home), "RUNG_STORAGE_DATABASE": settings.storage.database,
             "RUNG_STORAGE_BLOBS": settings.storage.blobs or f"file://{self._home / 'blobs'}", "RUNG_CURRENT_RUN": run.run_id or "",
@@ -399,22 +394,11 @@ class Driver:
         folder = self._folder or (self._project.folder if self._project else Path(settings.folder or "."))
         task = Task(
             id=live.attempt, step=step.name, target=step.target, outputs=step.outputs, function=step.function, context=context,
-            arguments={name: self._wired(value) for name, value in live.node.arguments.items()},
+            arguments={name: wired(value, self._outputs) for name, value in live.node.arguments.items()},
             log=log_path(self._home, run.id, live.row.key, live.tries), scratch=self._scratch, timeout_s=options.timeout_s,
             memory_bytes=options.memory_bytes, folder=folder, environ=environ,
         )  # fmt: skip
         return self._executors(self._executor_of(live)).submit(task)
-
-    def _wired(self, value: Any) -> Any:
-        if isinstance(value, Handle):
-            outputs = self._live[value.key].row.outputs
-            whole = value.index is None and len(outputs) > 1
-            return Piece(outputs if value.index is None else (outputs[value.index],), whole=whole, path=value.path)
-        if type(value) in {list, tuple}:
-            return type(value)(self._wired(item) for item in value)
-        if type(value) is dict:
-            return {key: self._wired(item) for key, item in value.items()}
-        return value
 
     def _wait(self, running: dict[Future[Outcome], str]) -> set[Future[Outcome]]:
         while True:
@@ -432,7 +416,7 @@ class Driver:
             self._executors(self._executor_of(self._live[key])).cancel(self._live[key].attempt)
 
     def _again(self, live: _Live, outcome: Outcome) -> bool:
-        tried = live.tries - live.row.attempts + 1 if live.row.attempts > live.tries else live.tries
+        tried = live.tries - live.tries_before
         return outcome.status in {"failed", "timed_out", "lost"} and tried <= live.node.step.options.retries and not self.cancelled.is_set()
 
     def _retry(self, run: PipelineRun, live: _Live, outcome: Outcome) -> Future[Outcome]:
@@ -452,7 +436,7 @@ class Driver:
             )
             live.tries += 1
             live.attempt = new_id()
-            live.row = msgspec.structs.replace(
+            live.row = changed(
                 live.row,
                 attempts=live.tries,
                 error=outcome.error,
@@ -462,7 +446,7 @@ class Driver:
             store.add_attempt(self._attempt(live, scope))
             store.put_steps([live.row])
 
-        self.cancelled.wait(_BACKOFF_S * 2 ** (live.tries - 1))
+        self.cancelled.wait(_BACKOFF_S * 2 ** (live.tries - live.tries_before - 1))
         self.transport.scope().write(save)
         return self._submit(run, live)
 
@@ -477,13 +461,13 @@ class Driver:
 
     def _end(self, run: PipelineRun, plan: Plan | None, error: str, failed: str) -> PipelineRun:
         cancelled = self.cancelled.is_set() and not failed
-        status = "cancelled" if cancelled else "failed" if error else "succeeded"
-        outputs = self._answered(plan) if plan and not error else ()
+        status: Literal["cancelled", "failed", "succeeded"] = "cancelled" if cancelled else "failed" if error else "succeeded"
+        outputs = answered(plan, self._outputs) if plan and not error else ()
 
         def save(scope: Scope) -> PipelineRun:
             store = self._proven(scope)
             waiting = [live for live in self._live.values() if live.row.status == "waiting"]
-            store.put_steps([msgspec.structs.replace(live.row, status="cancelled" if cancelled else "skipped") for live in waiting])
+            store.put_steps([changed(live.row, status="cancelled" if cancelled else "skipped") for live in waiting])
             steps = store.steps(run.id)
             began = run.started_at or scope.now
             store.update_run(
@@ -497,22 +481,15 @@ class Driver:
             )
             return ended
 
+        if tracked := self._row().run_id:
+            # before the job ends: should this process die in between, the next worker closes the tracking run again
+            self.transport.call(FinishRun(run=tracked, status=status, error=error[:100_000]))
         ended = self.transport.scope().write(save)
-        if ended.run_id:
-            self.transport.call(FinishRun(run=ended.run_id, status=ended.status, error=error[:100_000]))  # type: ignore[arg-type]  # ended is never queued or running
         shutil.rmtree(self._home / "logs" / run.id, ignore_errors=True)
         return ended
 
-    def _answered(self, plan: Plan) -> tuple[Artifact, ...]:
-        found: list[Artifact] = []
-        for handle in handles_in(plan.answer if isinstance(plan.answer, (list, tuple, dict)) else [plan.answer]):
-            outputs = self._live[handle.key].row.outputs
-            chosen = outputs if handle.index is None else (outputs[handle.index],)
-            found += [
-                msgspec.structs.replace(artifact, name=f"{handle.source}" if len(chosen) == 1 else f"{handle.key}.{i}")
-                for i, artifact in enumerate(chosen)
-            ]
-        return tuple(found)
+    def _outputs(self, key: str) -> tuple[Artifact, ...]:
+        return self._live[key].row.outputs
 
     def _proven(self, scope: Scope) -> PipelineStore:
         """The store, if the fence still holds in this transaction."""
@@ -520,11 +497,3 @@ class Driver:
             self.lost.set()
             raise LeaseLost
         return PipelineStore(scope.connection, scope.project)
-
-
-def refuse_foreign(job: Job, worker: str) -> None:
-    """Raise Conflict unless a job is leased to this worker."""
-    if job.state != "leased" or job.owner != worker:
-        raise Conflict(
-            f"Pipeline run {job.subject} is held by {job.owner or 'nobody'}.", code="pipelines.being_executed", hint="Wait for it."
-        )

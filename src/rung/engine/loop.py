@@ -8,11 +8,11 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rung.core.errors import RungError
+from rung.core.errors import Conflict, RungError
 from rung.core.events import SUBSCRIBERS
-from rung.engine.driver import Driver, LeaseLost, Listener, refuse_foreign
+from rung.engine.driver import Driver, LeaseLost, Listener
 from rung.engine.executors import EXECUTORS, Executor
 from rung.engine.host import Host, ServiceTransport
 from rung.engine.loop_subscribers import load_subscribers
@@ -26,6 +26,9 @@ from rung.pipelines.records import FireTriggers, PipelineInfo, PipelineRun, Regi
 from rung.pipelines.store import due_schedules
 from rung.storage.outbox import OutboxEntry, as_event, mark, waiting
 from rung.storage.queue import Job, QueueStore
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _log = logging.getLogger("rung.engine")
 _MOST_TRIES = 20
@@ -124,8 +127,8 @@ class Engine:
         """Execute, here and now, a run that was queued ``held`` by this process. Raises Conflict when another has it."""
         job = self.platform.database.read(lambda c: QueueStore(c).of_subject(run))
         if job is None:
-            raise RungError(f"Pipeline run {run} has no job.", code="pipelines.no_job")
-        refuse_foreign(job, self.owner)
+            raise Conflict(f"Pipeline run {run} has no job.", code="pipelines.no_job", hint="Start a new run.")
+        _refuse_foreign(job, self.owner)
         done = threading.Event()
         keeper = threading.Thread(target=self._keep_leases, args=(done,), name="rung-leases", daemon=True)
         keeper.start()
@@ -162,7 +165,7 @@ class Engine:
         entries = self.platform.database.read(lambda c: waiting(c, now, limit=200))
         quiet = [entry for entry in entries if not self._heard(entry)]
         if quiet:
-            self.platform.database.write(lambda c: [mark(c, entry, now=now) for entry in quiet])
+            self.platform.database.write(lambda c: _mark_all(c, quiet, now))
         for entry in entries:
             if entry not in quiet:
                 self._hand_over(entry)
@@ -305,3 +308,16 @@ class Engine:
                     driver.lost.set()
                 elif answer == "cancel":
                     driver.cancelled.set()
+
+
+def _mark_all(connection: Connection, entries: list[OutboxEntry], now: datetime) -> None:
+    for entry in entries:
+        mark(connection, entry, now=now)
+
+
+def _refuse_foreign(job: Job, worker: str) -> None:
+    """Raise Conflict unless a job is leased to this worker."""
+    if job.state != "leased" or job.owner != worker:
+        raise Conflict(
+            f"Pipeline run {job.subject} is held by {job.owner or 'nobody'}.", code="pipelines.being_executed", hint="Wait for it."
+        )

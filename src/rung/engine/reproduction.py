@@ -59,9 +59,17 @@ def compare_runs(transport: ServiceTransport, original: Original, repeated: Pipe
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     reproduction = Reproduction(
-        id=new_id(), pipeline_run=original.run.id, repeated_as=repeated.id, likeness=least_alike(comparisons), first_diverging_step=first_diverging(comparisons),
-        tolerance=tolerance, comparisons=comparisons, notes=_notes(original, repeated), created_at=scope.now, created_by=repeated.created_by,
-    )  # fmt: skip
+        id=new_id(),
+        pipeline_run=original.run.id,
+        repeated_as=repeated.id,
+        likeness=least_alike(comparisons),
+        first_diverging_step=first_diverging(comparisons),
+        tolerance=tolerance,
+        comparisons=comparisons,
+        notes=_notes(original, repeated),
+        created_at=scope.now,
+        created_by=repeated.created_by,
+    )
 
     def save(inside: Scope) -> Reproduction:
         PipelineStore(inside.connection, inside.project).add_reproduction(reproduction)

@@ -46,11 +46,23 @@ def packed(task: Task, answer: Path) -> bytes:
     context = task.context
     return msgspec.msgpack.encode(
         Errand(
-            id=task.id, step=task.step, target=task.target, outputs=task.outputs, arguments=_told(task.arguments), pipeline=context.pipeline,
-            pipeline_run=context.pipeline_run, attempt=context.attempt, seed=context.seed, run_id=context.run_id, scratch=str(task.scratch),
-            folder=str(task.folder or "."), blobs=task.environ.get("RUNG_STORAGE_BLOBS", ""), memory_bytes=task.memory_bytes, answer=str(answer),
+            id=task.id,
+            step=task.step,
+            target=task.target,
+            outputs=task.outputs,
+            arguments=_told(task.arguments),
+            pipeline=context.pipeline,
+            pipeline_run=context.pipeline_run,
+            attempt=context.attempt,
+            seed=context.seed,
+            run_id=context.run_id,
+            scratch=str(task.scratch),
+            folder=str(task.folder or "."),
+            blobs=task.environ.get("RUNG_STORAGE_BLOBS", ""),
+            memory_bytes=task.memory_bytes,
+            answer=str(answer),
         )
-    )  # fmt: skip
+    )
 
 
 def _told(value: Any) -> Any:

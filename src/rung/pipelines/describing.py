@@ -13,7 +13,7 @@ import msgspec
 
 from rung.core.errors import Invalid, RungError
 from rung.pipelines.authoring import Pipeline
-from rung.pipelines.records import ParamSpec, PipelineInfo
+from rung.pipelines.records import ParamSpec, PipelineInfo, StepSpec
 from rung.pipelines.tracing import trace
 
 
@@ -25,7 +25,7 @@ def described(pipeline: Pipeline[..., Any], *, code: str, now: datetime) -> Pipe
         required = parameter.default is inspect.Parameter.empty
         default = None if required else _plain(parameter.default)
         specs.append(ParamSpec(name=name, type=_type_name(hints.get(name, parameter.annotation)), required=required, default=default))
-    steps = ()
+    steps: tuple[StepSpec, ...] = ()
     if not any(spec.required for spec in specs):
         # A plan that cannot be traced is reported when the pipeline is run; the list of pipelines still shows it.
         with contextlib.suppress(RungError):

@@ -112,7 +112,7 @@ class _Walk:
             return ["pattern", repr(value.pattern), value.flags]
         if hasattr(value, "__wrapped__") and callable(value):
             return ["wrapped", type(value).__qualname__, self.visit(value.__wrapped__, name)]
-        if isinstance(value, _IGNORED) or isinstance(value, types.BuiltinFunctionType):
+        if isinstance(value, (*_IGNORED, types.BuiltinFunctionType)):
             return ["named", type(value).__name__, getattr(value, "__name__", getattr(value, "name", repr(value)))]
         return self._instance(value, name)
 
@@ -306,13 +306,13 @@ def _class_tree(kind: type) -> ast.AST | None:
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     tree = _module_tree(file) if file else None
     if tree is not None:
-        place: Any = tree
+        place: ast.AST = tree
         for part in [part for part in kind.__qualname__.split(".") if part != "<locals>"]:
             found = [n for n in ast.walk(place) if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and n.name == part]
-            place = found[-1] if found else None
-            if place is None:
+            if not found:
                 return None
-        return place  # type: ignore[no-any-return]
+            place = found[-1]
+        return place
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(kind)))
     except (OSError, TypeError, SyntaxError):
@@ -329,7 +329,7 @@ def _dumped(tree: ast.AST, space: dict[str, Any]) -> str:
             if isinstance(body, list) and body and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
                 first = body[0]
                 if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-                    node.body = body[1:]  # type: ignore[attr-defined]
+                    node.body = body[1:]
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 node.decorator_list = [d for d in node.decorator_list if not _is_rungs(d, space)]
             return node

@@ -311,9 +311,14 @@ def _fire(scope: Scope, store: PipelineStore, trigger: r.Trigger, cause: str, re
         run = start(scope, wish)
         store.update_trigger(trigger.id, last_fired_at=scope.now)
     fire = r.TriggerFire(
-        id=new_id(), trigger=trigger.id, cause=cause[:250], outcome="held_back" if refusal else "fired", reason=refusal or reason, at=scope.now,
+        id=new_id(),
+        trigger=trigger.id,
+        cause=cause[:250],
+        outcome="held_back" if refusal else "fired",
+        reason=refusal or reason,
+        at=scope.now,
         pipeline_run=run.id if run else None,
-    )  # fmt: skip
+    )
     store.add_fire(fire)
     return fire
 

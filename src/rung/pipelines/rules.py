@@ -36,6 +36,15 @@ def changed_parts(now: Mapping[str, Any], before: Mapping[str, Any] | None) -> s
     return " and ".join(changed) or "its result was not kept"
 
 
+def why_not_cached(*, declared: bool, wished: bool, unsure: tuple[str, ...]) -> str:
+    """Why the cache is not asked for a step; empty when it is."""
+    if not declared:
+        return "Ran: the step is declared cache=False."
+    if not wished:
+        return "Ran: the run was started without the cache."
+    return f"Ran: it cannot be told whether {', '.join(unsure)} changed."[:1000] if unsure else ""
+
+
 def next_fire(cron: str, zone: str, after: datetime) -> datetime:
     """The first fire time of a schedule after an instant. Raises Invalid for a bad expression or zone."""
     from cronsim import CronSim, CronSimError  # noqa: PLC0415 - only where a schedule is
@@ -63,7 +72,8 @@ def missed_fires(trigger: Trigger, now: datetime) -> tuple[list[datetime], datet
     """
     if trigger.next_fire is None:
         return [], next_fire(trigger.cron, trigger.zone, now)
-    come, following = [], trigger.next_fire
+    come: list[datetime] = []
+    following = trigger.next_fire
     while following <= now and len(come) < _MOST_MISSED:
         come.append(following)
         following = next_fire(trigger.cron, trigger.zone, following)

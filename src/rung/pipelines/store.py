@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -40,6 +40,7 @@ from rung.pipelines.records import (
 )
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
+T = TypeVar("T")
 DEFINITION = table(
     "pipeline_definition",
     Column("project", String(32), primary_key=True),
@@ -185,7 +186,11 @@ REPRODUCTION = table(
 def _replacing(held: Table, keys: set[str]) -> Any:
     """An update of every column but the keys; built once, for building one costs more than running it."""
     where = and_(*(held.c[name] == bindparam(f"new_{name}") for name in sorted(keys)))
-    return held.update().where(where).values({name: bindparam(f"new_{name}") for name in held.c.keys() if name not in keys | {"project"}})
+    return (
+        held.update()
+        .where(where)
+        .values({name: bindparam(f"new_{name}") for name in [column.name for column in held.c] if name not in keys | {"project"}})
+    )
 
 
 _REPLACE_STEP = _replacing(STEP, {"id"})
@@ -337,9 +342,14 @@ class PipelineStore:
     def keep(self, entry: CacheEntry, *, step: str, now: datetime) -> None:
         """Put outputs under their key, in place of older ones."""
         values = {
-            "project": self._project, "cache_key": entry.cache_key, "step_run": entry.step_run, "outputs": msgspec.to_builtins(entry.outputs),
-            "parts": entry.parts, "step": step, "created_at": now,
-        }  # fmt: skip
+            "project": self._project,
+            "cache_key": entry.cache_key,
+            "step_run": entry.step_run,
+            "outputs": msgspec.to_builtins(entry.outputs),
+            "parts": entry.parts,
+            "step": step,
+            "created_at": now,
+        }
         if self._connection.execute(_REPLACE_CACHED, {f"new_{name}": value for name, value in values.items()}).rowcount == 0:
             self._connection.execute(_ADD_CACHED, values)
 
@@ -418,8 +428,8 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value if isinstance(value, _PLAIN_TYPES) else msgspec.to_builtins(value) for name, value in values.items()}
 
 
-def _record(row: Any, kind: Any) -> Any:
-    plain = {name: row[name] for name in kind.__struct_fields__}
+def _record(row: Any, kind: type[T]) -> T:
+    plain = {name: row[name] for name in kind.__struct_fields__}  # type: ignore[attr-defined]  # a Struct, see core.records
     return msgspec.convert(plain, kind)
 
 

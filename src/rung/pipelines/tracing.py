@@ -61,10 +61,10 @@ class Handle:
             )
         return iter([self[index] for index in range(self.count)])
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it refuses
         self._refuse("truth")
 
-    def __len__(self) -> NoReturn:
+    def __len__(self) -> NoReturn:  # noqa: PLE0303 - it refuses
         self._refuse("length")
 
     def __float__(self) -> NoReturn:

@@ -94,10 +94,22 @@ class QueueStore:
         if dedup_key is not None and (held := self.by_dedup_key(project, dedup_key)):
             return held
         values = {
-            "id": new_id(), "project": project, "queue": queue, "kind": kind, "subject": subject, "payload": payload or {}, "state": "queued",
-            "priority": priority, "run_at": now, "attempts": 0, "max_attempts": max_attempts, "fence": 0, "dedup_key": dedup_key,
-            "cancel_requested": 0, "created_at": now,
-        }  # fmt: skip
+            "id": new_id(),
+            "project": project,
+            "queue": queue,
+            "kind": kind,
+            "subject": subject,
+            "payload": payload or {},
+            "state": "queued",
+            "priority": priority,
+            "run_at": now,
+            "attempts": 0,
+            "max_attempts": max_attempts,
+            "fence": 0,
+            "dedup_key": dedup_key,
+            "cancel_requested": 0,
+            "created_at": now,
+        }
         self._connection.execute(JOB.insert().values(**values))
         return self.get(str(values["id"]))
 
@@ -209,4 +221,4 @@ def _held(job: Job) -> Any:
 
 
 def _job(row: Any) -> Job:
-    return Job(**{name: row[name] for name in Job.__struct_fields__})  # type: ignore[attr-defined]
+    return Job(**{name: row[name] for name in Job.__struct_fields__})

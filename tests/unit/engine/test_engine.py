@@ -194,7 +194,16 @@ def test_a_resumed_run_does_not_repeat_what_is_finished(client: Client) -> None:
 
     @pipeline
     def resumed() -> object:
-        return mark("second", stubborn(4, )) if once() is None else mark("last", [once(), flaky(1)])
+        return (
+            mark(
+                "second",
+                stubborn(
+                    4,
+                ),
+            )
+            if once() is None
+            else mark("last", [once(), flaky(1)])
+        )
 
     _calls.clear()
     _fail_until["count"] = 0

@@ -123,7 +123,7 @@ def test_an_array_at_module_level_matters(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_followed_makes_it_unsure(tmp_path: Path) -> None:
-    digest, unsure = _digest(tmp_path, {"steps": "import threading\nHELD = threading.Lock()\ndef run(x):\n    return HELD\n"})
+    _, unsure = _digest(tmp_path, {"steps": "import threading\nHELD = threading.Lock()\ndef run(x):\n    return HELD\n"})
     assert "HELD" in unsure[0]
 
 
@@ -133,12 +133,16 @@ def test_a_default_argument_matters(tmp_path: Path) -> None:
 
 
 def test_functions_that_call_each_other_end(tmp_path: Path) -> None:
-    text = "def even(x):\n    return x == 0 or odd(x - 1)\ndef odd(x):\n    return x != 0 and even(x - 1)\ndef run(x):\n    return even(x)\n"
+    text = (
+        "def even(x):\n    return x == 0 or odd(x - 1)\ndef odd(x):\n    return x != 0 and even(x - 1)\ndef run(x):\n    return even(x)\n"
+    )
     assert _digest(tmp_path, {"steps": text})[0]
 
 
 def test_it_is_the_same_in_every_process_though_sets_are_ordered_by_chance(tmp_path: Path) -> None:
-    (tmp_path / "words.py").write_text("WORDS = {'one', 'two', 'three', 'four', 'five'}\nBY = {'a': {1, 'x'}}\ndef run(x):\n    return x in WORDS or BY\n")
+    (tmp_path / "words.py").write_text(
+        "WORDS = {'one', 'two', 'three', 'four', 'five'}\nBY = {'a': {1, 'x'}}\ndef run(x):\n    return x in WORDS or BY\n"
+    )
     program = "import words; from rung.pipelines.fingerprint import fingerprint; print(fingerprint(words.run).digest)"
     found = set()
     for seed in ("1", "2", "3"):

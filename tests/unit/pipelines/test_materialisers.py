@@ -46,7 +46,17 @@ def test_plain_values_come_back_equal_and_of_their_type(value: object) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{1, 2, 3}, {"$tuple": 1}, {1: "a", (2, 3): "b"}, Decimal("1.10"), datetime(2026, 1, 1, tzinfo=UTC), date(2026, 1, 1), timedelta(days=2), 2**70, Point(1, 2.5)],
+    [
+        {1, 2, 3},
+        {"$tuple": 1},
+        {1: "a", (2, 3): "b"},
+        Decimal("1.10"),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        date(2026, 1, 1),
+        timedelta(days=2),
+        2**70,
+        Point(1, 2.5),
+    ],
 )
 def test_values_that_json_has_no_word_for_come_back_equal(value: object, tmp_path: Path) -> None:
     assert _round_trip(value, tmp_path) == value
@@ -91,7 +101,7 @@ def test_an_estimator_has_the_same_bytes_in_every_process() -> None:
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("value", [lambda: 1, object(), np.array([object()]), open, {"a": [print]}])  # noqa: SIM115
+@pytest.mark.parametrize("value", [lambda: 1, object(), np.array([object()]), open, {"a": [print]}])
 def test_what_cannot_be_kept_names_step_output_and_type(value: object) -> None:
     with pytest.raises(Invalid, match="output 'x' of step 's'") as failure:
         materialise(value, where="output 'x' of step 's'")

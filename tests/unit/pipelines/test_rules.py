@@ -16,9 +16,18 @@ PARTS = {"code": "c", "params": {}, "inputs": {}, "environment": "e", "seed": 1,
 
 def _trigger(**changes: object) -> Trigger:
     plain = {
-        "id": "0" * 32, "name": "t", "pipeline": "p", "kind": "schedule", "params": {}, "cooldown_s": 0.0, "paused": False, "created_at": NOW,
-        "created_by": "owner", "cron": "0 * * * *", "next_fire": NOW,
-    }  # fmt: skip
+        "id": "0" * 32,
+        "name": "t",
+        "pipeline": "p",
+        "kind": "schedule",
+        "params": {},
+        "cooldown_s": 0.0,
+        "paused": False,
+        "created_at": NOW,
+        "created_by": "owner",
+        "cron": "0 * * * *",
+        "next_fire": NOW,
+    }
     return Trigger(**{**plain, **changes})  # type: ignore[arg-type]
 
 

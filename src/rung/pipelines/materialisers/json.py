@@ -59,7 +59,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     return kind is dict and all(is_plain(k, depth + 1) and is_plain(v, depth + 1) for k, v in value.items())
 
 
-def tagged(value: Any) -> Any:
+def tagged(value: Any) -> Any:  # noqa: PLR0912 - a table of types reads best as one
     """The value in JSON's words, with tags where it has none."""
     kind = type(value)
     if kind in _SCALARS:
