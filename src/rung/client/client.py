@@ -15,6 +15,7 @@ from rung.pipelines.context import current_step
 if TYPE_CHECKING:
     from rung.client.data import DataVerbs
     from rung.client.delivery import DeliveryVerbs
+    from rung.client.evaluation import EvaluationVerbs
     from rung.client.features import FeaturesVerbs
     from rung.client.governance import GovernanceVerbs
     from rung.client.maturity import MaturityVerbs
@@ -60,6 +61,12 @@ class Client:
     def pipelines(self) -> PipelinesVerbs:
         """Pipelines, their runs, triggers, reproduction."""
         verbs: PipelinesVerbs = self._verbs("pipelines")
+        return verbs
+
+    @cached_property
+    def evaluation(self) -> EvaluationVerbs:
+        """Evaluations of model versions and their comparison."""
+        verbs: EvaluationVerbs = self._verbs("evaluation")
         return verbs
 
     @cached_property
