@@ -84,10 +84,10 @@ def as_numbers(labels: pl.Series, version: ModelVersion) -> Floats:
         if not labels.dtype.is_numeric():
             raise Invalid(f"Label {labels.name!r} is {labels.dtype}, not a number.", code="registry.bad_labels", hint="Cast it.")
         return labels.cast(pl.Float64).to_numpy()
-    kind = pl.Boolean() if isinstance(version.classes[0], bool) else pl.Int64() if isinstance(version.classes[0], int) else pl.String()
-    cast = labels.cast(kind, strict=False)
-    places = {value: float(place) for place, value in enumerate(version.classes)}
-    found = cast.replace_strict(list(places), list(places.values()), default=None, return_dtype=pl.Float64)
+    by_text = isinstance(version.classes[0], str)
+    keys = [value if by_text else float(value) for value in version.classes]
+    cast = labels.cast(pl.String if by_text else pl.Float64, strict=False)
+    found = cast.replace_strict(keys, [float(place) for place in range(len(keys))], default=None, return_dtype=pl.Float64)
     if found.null_count():
         strangers = labels.filter(found.is_null()).unique().head(5).to_list()
         raise Invalid(
