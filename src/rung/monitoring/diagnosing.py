@@ -13,9 +13,9 @@ from rung.core.ids import new_id
 from rung.core.records import replaced
 from rung.governance.lineage import link, node
 from rung.monitoring import sources
-from rung.monitoring.evidence import DIAGNOSES, Evidence, Replay
+from rung.monitoring.evidence import DIAGNOSES, Evidence, Replay, gain_of
 from rung.monitoring.performance import measured
-from rung.monitoring.records import Diagnosis, Finding, Incident, IncidentDiagnosed, Monitor, RetrainingGain, WindowReport
+from rung.monitoring.records import Diagnosis, Finding, Incident, IncidentDiagnosed, Monitor, WindowReport
 from rung.monitoring.rules import ranked
 from rung.monitoring.running import Served, served, serving_version, standard_of
 from rung.monitoring.store import MonitoringStore
@@ -44,7 +44,7 @@ def diagnose(scope: Scope, incident: Incident, monitor: Monitor, windows: tuple[
         end=incident.end,
         as_of=as_of,
         loss=evidence.performance,
-        gain=None if primary.cause in {"data_break", "training_serving_skew", "immature_labels"} else _gain(evidence),
+        gain=None if primary.cause in {"data_break", "training_serving_skew", "immature_labels"} else gain_of(evidence.concept),
         created_at=scope.now,
     )
     return lambda inside: save(inside, diagnosis)
@@ -104,16 +104,6 @@ def _replay(scope: Scope, version: ModelVersion, frame: pl.DataFrame) -> Replay 
 
 def _nothing() -> Finding:
     return Finding(cause="none", strength=0.0, summary="No cause was found: input, scores and labels look as they did.", remedy="Keep watching.")
-
-
-def _gain(evidence: Evidence) -> RetrainingGain | None:
-    found = evidence.concept
-    if found is None:
-        return None
-    return RetrainingGain(
-        rows=found.rows, days=found.days, gain=found.gain, low=found.gain_low, high=found.gain_high, t=found.t,
-        auc_served=found.auc_served, auc_corrected=found.auc_corrected, served=found.served, corrected=found.corrected,
-    )  # fmt: skip
 
 
 def save(scope: Scope, diagnosis: Diagnosis) -> Diagnosis:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
@@ -12,13 +12,11 @@ import polars as pl
 
 from rung.core.families import Family
 from rung.monitoring.columns import Reference
-from rung.monitoring.records import Finding, Incident, Monitor, Performance, QualityFault, WindowReport
+from rung.monitoring.records import Finding, Incident, Monitor, Performance, QualityFault, RetrainingGain, WindowReport
 from rung.stats.samples import Floats
 from rung.stats.shift import ConceptChange, DomainChange, PriorChange, concept_change, domain_change, prior_change
 
 _FEWEST_LABELS = 200
-# t over days, on stretches of time held out: a model trained the day before stayed at or below 2.0 on a year of flights
-CONCEPT_LINE = 2.2
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,6 @@ class Evidence:
     binary: bool = True
     performance: Performance | None = None
     replay: Replay | None = None
-    _encoders: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -90,16 +87,30 @@ class Evidence:
 
     def matrix(self, frame: pl.DataFrame) -> Floats:
         """The shared columns as numbers: categories by their place in the reference, NaN where null."""
-        return np.column_stack([self._numbers(name, frame[name]) for name in self.columns])
+        return matrix(self.reference, self.columns, frame)
 
-    def _numbers(self, name: str, series: pl.Series) -> Floats:
-        if series.dtype.is_numeric() or series.dtype == pl.Boolean:
-            return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        if name not in self._encoders:
-            known = self.reference.frame[name].cast(pl.String).drop_nulls().unique().sort().to_list()
-            self._encoders[name] = {value: place for place, value in enumerate(known)}
-        places = series.cast(pl.String).replace_strict(self._encoders[name], default=-1, return_dtype=pl.Float64)
-        return places.fill_null(float("nan")).to_numpy()
+
+def matrix(reference: Reference, columns: list[str], frame: pl.DataFrame) -> Floats:
+    """Columns as numbers: categories by their place in the reference (-1 for values it lacks), NaN where null."""
+    return np.column_stack([_numbers(reference.frame[name], frame[name]) for name in columns])
+
+
+def _numbers(known: pl.Series, series: pl.Series) -> Floats:
+    if series.dtype.is_numeric() or series.dtype == pl.Boolean:
+        return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    places = {value: place for place, value in enumerate(known.cast(pl.String).drop_nulls().unique().sort().to_list())}
+    found = series.cast(pl.String).replace_strict(places, default=-1, return_dtype=pl.Float64)
+    return found.set(series.is_null(), None).fill_null(float("nan")).to_numpy()
+
+
+def gain_of(found: ConceptChange | None) -> RetrainingGain | None:
+    """What recent labels could add, as a record."""
+    if found is None:
+        return None
+    return RetrainingGain(
+        rows=found.rows, days=found.days, gain=found.gain, low=found.gain_low, high=found.gain_high, t=found.t,
+        auc_served=found.auc_served, auc_corrected=found.auc_corrected, served=found.served, corrected=found.corrected,
+    )  # fmt: skip
 
 
 def days(frame: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -111,11 +111,30 @@ class Performance(Record):
     final: bool = False
 
 
+class RetrainingGain(Record):
+    """What recent labels could add to the served scores: a correction learnt on some days, measured on days held out.
+
+    ``gain`` is log loss saved per row, with its 95 % interval between days; ``served`` and ``corrected`` count outcomes
+    (tp, fp, fn, tn) at the model's threshold. It is a lower bound of what a model trained anew may gain.
+    """
+
+    rows: Count
+    days: Count
+    gain: float
+    low: float
+    high: float
+    t: float
+    auc_served: float
+    auc_corrected: float
+    served: dict[str, int]
+    corrected: dict[str, int]
+
+
 class WindowReport(Record):
     """Rows [start, end) of a deployment's predictions against the reference.
 
     Final once every label is due; until then a later run computes it anew. ``recent`` is the performance over the last
-    few windows, which is what the alert line judges.
+    few windows, which is what the alert line judges; ``gain`` is what the labels of the last 28 days could add to the scores.
     """
 
     id: Id
@@ -131,6 +150,7 @@ class WindowReport(Record):
     score: ColumnDrift | None
     performance: Performance | None
     recent: Performance | None
+    gain: RetrainingGain | None = None
     labelled_share: Share
     final: bool
     as_of: Instant
@@ -179,25 +199,6 @@ class Finding(Record):
     since: Instant | None = None
     curable: bool = False
     remedy: Line = ""
-
-
-class RetrainingGain(Record):
-    """What recent labels could add to the served scores: a correction learnt on some days, measured on days held out.
-
-    ``gain`` is log loss saved per row, with its 95 % interval between days; ``served`` and ``corrected`` count outcomes
-    (tp, fp, fn, tn) at the model's threshold. It is a lower bound of what a model trained anew may gain.
-    """
-
-    rows: Count
-    days: Count
-    gain: float
-    low: float
-    high: float
-    t: float
-    auc_served: float
-    auc_corrected: float
-    served: dict[str, int]
-    corrected: dict[str, int]
 
 
 class Diagnosis(Record):

@@ -13,7 +13,8 @@ from rung.core.records import replaced
 from rung.monitoring import labels as truth
 from rung.monitoring import sources
 from rung.monitoring.columns import SCORE, compared
-from rung.monitoring.performance import Standard, measured
+from rung.monitoring.evidence import days, gain_of, matrix
+from rung.monitoring.performance import Standard, labelled_arrays, measured
 from rung.monitoring.quality import faults, history, stretches, too_few_rows
 from rung.monitoring.records import (
     Alert,
@@ -27,14 +28,16 @@ from rung.monitoring.records import (
     Performance,
     WindowReport,
 )
-from rung.monitoring.rules import alerts_of, due_windows, group_of, is_final, recovered, same_trouble, window_sentence
+from rung.monitoring.rules import FEWEST_LABELS, MATURE_SHARE, alerts_of, due_windows, group_of, is_final, recovered, same_trouble, window_sentence
 from rung.monitoring.store import MonitoringStore
 from rung.registry.records import ModelVersion
 from rung.stats.outcomes import estimate
+from rung.stats.shift import concept_change
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 
 LOOK_BACK = timedelta(days=60)
+GAIN_LOOK_BACK = timedelta(days=28)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def measure(scope: Scope, monitor: Monitor, rows: Served, start: datetime, end: 
     final = is_final(monitor, end, rows.as_of)
     performance = measured(current, standard, start=start, end=end, as_of=rows.as_of, final=final)
     recent = _recent(monitor, rows, version, standard, start, end, earlier, spoiled=bool(broken))
+    gain = None if broken else _gain(reference, rows, version, standard, end, earlier)
     window = WindowReport(
         id=new_id(),
         deployment=monitor.deployment,
@@ -113,6 +117,7 @@ def measure(scope: Scope, monitor: Monitor, rows: Served, start: datetime, end: 
         score=next((item for item in drift if item.column == SCORE), None),
         performance=performance,
         recent=recent,
+        gain=gain,
         labelled_share=performance.labelled_share,
         final=final,
         as_of=rows.as_of,
@@ -138,6 +143,23 @@ def _recent(
     if frame.is_empty():
         return None
     return measured(frame, standard, start=max(since, frame["event_time"].min()), end=end, as_of=rows.as_of, final=False)
+
+
+def _gain(
+    reference: Reference, rows: Served, version: ModelVersion, standard: Standard, end: datetime, earlier: Sequence[WindowReport]
+) -> RetrainingGain | None:
+    """What the mature labels of the last 28 days could add to this version's scores, windows with broken input left out."""
+    frame = rows.between(end - GAIN_LOOK_BACK, end).filter((pl.col("model") == version.model) & (pl.col("version") == version.number))
+    for window in earlier:
+        if window.quality and window.end > end - GAIN_LOOK_BACK:
+            frame = frame.filter((pl.col("event_time") < window.start) | (pl.col("event_time") >= window.end))
+    labelled = frame.filter(pl.col("label").is_not_null() & pl.col("score").is_finite())
+    columns = [name for name in reference.columns if name in labelled.columns]
+    if version.task != "binary" or not columns or len(labelled) < max(FEWEST_LABELS, MATURE_SHARE * len(frame)):
+        return None
+    labels, scores = labelled_arrays(labelled)
+    found = concept_change(matrix(reference, columns, labelled), labels, scores, days(labelled), threshold=standard.threshold)
+    return gain_of(found)
 
 
 def serving_version(scope: Scope, current: pl.DataFrame) -> ModelVersion:

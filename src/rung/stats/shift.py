@@ -17,7 +17,7 @@ from rung.stats.samples import Floats
 FOLDS = 5
 _CLIP = 1e-4
 _ITERATIONS = 20
-_MOST_ROWS = 30_000
+_MOST_ROWS = 15_000
 _NEWTON_STEPS = 20
 _FEWEST_DAYS = 3
 _ENOUGH_PER_CLASS = 10
@@ -106,6 +106,7 @@ def concept_change(features: Floats, labels: Floats, scores: Floats, days: Ints,
         labels: shape (n,), 0 or 1. scores: shape (n,), the served probabilities. days: shape (n,), the day of each row.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415 - heavy, and only a diagnosis needs it
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
 
     positives = int(labels.sum())
     if min(positives, labels.size - positives) < _ENOUGH_PER_CLASS * FOLDS or np.unique(days).size < _FEWEST_DAYS:
@@ -123,10 +124,11 @@ def concept_change(features: Floats, labels: Floats, scores: Floats, days: Ints,
         model = HistGradientBoostingRegressor(
             max_iter=_ITERATIONS, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=100, l2_regularization=10.0, random_state=0
         )
-        model.fit(features[inside], (labels[inside] - p) / weight, sample_weight=weight)
-        base[held] = offset[held] + c
-        corrected[held] = base[held] + model.predict(features[held])
-        weight_of_column += _moves(model, features[held])
+        with threadpool_limits(1):  # small fits: a second thread mostly waits, and burns the processor meanwhile
+            model.fit(features[inside], (labels[inside] - p) / weight, sample_weight=weight)
+            base[held] = offset[held] + c
+            corrected[held] = base[held] + model.predict(features[held])
+            weight_of_column += _moves(model, features[held])
     gains = row_losses("log_loss", labels, sigmoid(base)) - row_losses("log_loss", labels, sigmoid(corrected))
     error = _clustered_error(gains, days)
     gain = float(gains.mean())
@@ -149,6 +151,7 @@ def concept_change(features: Floats, labels: Floats, scores: Floats, days: Ints,
 def domain_change(reference: Floats, current: Floats) -> DomainChange | None:
     """Cross-fitted classifier between two sets of rows, both in time order; folds are stretches of each. None below 200 rows a side."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - see concept_change
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - see concept_change
 
     if min(len(reference), len(current)) < 200:  # noqa: PLR2004 - 40 a fold
         return None
@@ -160,10 +163,11 @@ def domain_change(reference: Floats, current: Floats) -> DomainChange | None:
     moved = np.zeros(features.shape[1])
     for k in range(FOLDS):
         model = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=15, min_samples_leaf=40, random_state=0)
-        model.fit(features[fold != k], side[fold != k])
-        scores[fold == k] = model.predict_proba(features[fold == k])[:, 1]
-        if k == 0:
-            moved = _moves(model, features[fold == k])
+        with threadpool_limits(1):
+            model.fit(features[fold != k], side[fold != k])
+            scores[fold == k] = model.predict_proba(features[fold == k])[:, 1]
+            if k == 0:
+                moved = _moves(model, features[fold == k])
     found = auc(side, scores)
     if found is None:
         return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rung.monitoring.evidence import CONCEPT_LINE as LINE
 from rung.monitoring.evidence import DIAGNOSES, Evidence
 from rung.monitoring.records import Fact, Finding
+from rung.monitoring.rules import CONCEPT_LINE as LINE
 
 
 @DIAGNOSES.member("concept_drift")

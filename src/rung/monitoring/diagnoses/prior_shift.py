@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rung.monitoring.evidence import CONCEPT_LINE, DIAGNOSES, Evidence
+from rung.monitoring.evidence import DIAGNOSES, Evidence
 from rung.monitoring.records import Fact, Finding
+from rung.monitoring.rules import CONCEPT_LINE
 
 _LINE = 4.0
 
