@@ -64,3 +64,7 @@ class GovernanceVerbs:
     def trace(self, kind: str, key: str, *, direction: Literal["up", "down"] = "up", depth: int = 30) -> r.Trace:
         """What a thing came from, or what came from it."""
         return self._transport.call(r.TraceLineage(kind=kind, id=key, direction=direction, depth=depth))
+
+    def waiting_events(self) -> int:
+        """Events that a subscriber has not had yet; 0 when the platform has caught up."""
+        return self._transport.call(r.CountWaiting())

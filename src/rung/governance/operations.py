@@ -13,7 +13,7 @@ from rung.core.requests import handles
 from rung.governance import records as r
 from rung.governance.rules import GENESIS, chained, content, token_valid, verify
 from rung.governance.store import GovernanceStore
-from rung.storage.outbox import emit
+from rung.storage.outbox import count_undelivered, emit
 from rung.storage.scope import Scope
 
 
@@ -126,6 +126,12 @@ def trace_lineage(request: r.TraceLineage, scope: Scope) -> r.Trace:
             hint="Check kind and id, for example model_version churn:3.",
         )
     return r.Trace(start=start, nodes=tuple(nodes), edges=tuple(edges))
+
+
+@handles(r.CountWaiting)
+def count_waiting(request: r.CountWaiting, scope: Scope) -> int:
+    """How many events wait for delivery."""
+    return count_undelivered(scope.connection, scope.project)
 
 
 def authenticate(store: GovernanceStore, secret: str, now: datetime) -> tuple[r.Token, r.Principal]:

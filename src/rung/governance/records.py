@@ -227,6 +227,14 @@ class TraceLineage(Request[Trace]):
     depth: Annotated[int, Meta(ge=1, le=100)] = 30
 
 
+class CountWaiting(Request[Count]):
+    """Events of the project that a subscriber has not had yet; 0 when the platform has caught up with what happened."""
+
+    operation = "governance.count_waiting"
+    permission = "audit:read"
+    effect: ClassVar[Effect] = "read"
+
+
 class PrincipalCreated(Event):
     """A principal was made known."""
 

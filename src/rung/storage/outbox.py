@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, String, Text, select
+from sqlalchemy import Column, Connection, Index, Integer, String, Text, func, select
 
 from rung.core.events import Event, event_types
 from rung.core.ids import new_id
@@ -69,6 +69,12 @@ def recent(connection: Connection, project: str, limit: int = 100) -> list[Outbo
     """The newest events of a project, newest first."""
     query = select(OUTBOX).where(OUTBOX.c.project == project).order_by(OUTBOX.c.id.desc()).limit(limit)
     return [_entry(row) for row in connection.execute(query).mappings()]
+
+
+def count_undelivered(connection: Connection, project: str) -> int:
+    """How many events of a project wait for delivery."""
+    query = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.project == project, OUTBOX.c.delivered_at.is_(None))
+    return int(connection.execute(query).scalar() or 0)
 
 
 def mark(connection: Connection, entry: OutboxEntry, *, now: Any, due_at: Any = None, error: str | None = None) -> None:
