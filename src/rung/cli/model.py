@@ -52,7 +52,7 @@ def show_model(model: str, number: int | None, alias: str | None) -> None:
         show(version)
         return
     hidden = {"id", "signature", "files", "deleted_at"}
-    show(version, [name for name in version.__struct_fields__ if name not in hidden], title=f"{model}:{version.number}")  # type: ignore[attr-defined]
+    show(version, [name for name in version.__struct_fields__ if name not in hidden], title=f"{model}:{version.number}")
     show(version.signature.inputs, title="inputs")
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import click
 
 from rung.cli.frame import client, fail, note, show, state, table, verb
+
+if TYPE_CHECKING:
+    from rung.tracking.records import Condition
 
 _HOW = r"\s*(!=|<=|>=|=|<|>|~)\s*(.+)$"
 _CONDITION = re.compile(rf"^(param|metric|tag)[. ](.+?){_HOW}|^(status|name|git_commit|pipeline_run|started_at|ended_at){_HOW}")
@@ -162,7 +166,8 @@ def restore(run: str) -> None:
     show(client().tracking.restore(run), ("id", "name", "status"))
 
 
-def _condition(text: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type would cost `rung --help` the import
+def _condition(text: str) -> Condition:
+    from rung.core.records import decoded  # noqa: PLC0415 - see list_runs
     from rung.tracking.records import Condition  # noqa: PLC0415 - see list_runs
 
     match = _CONDITION.match(text.strip())
@@ -170,7 +175,8 @@ def _condition(text: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the
         fail(f"{text!r} is no condition.", hint="Write for example 'metric.auc > 0.7', 'param.depth = 3' or 'status = failed'.", code=2)
     keyed, key, how, value, plain, plain_how, plain_value = match.groups()
     operator, given = how or plain_how, (value or plain_value).strip("'\"")
-    return Condition(field=keyed or plain, key=key or "", operator="like" if operator == "~" else operator, value=_value(given, keyed))
+    parts = {"field": keyed or plain, "key": key or "", "operator": "like" if operator == "~" else operator, "value": _value(given, keyed)}
+    return decoded(parts, Condition)
 
 
 def _value(text: str, field: str | None) -> str | float:

@@ -109,7 +109,7 @@ def judged(rule: GateRule, case: GateCase) -> list[GateResult]:
 def _of(result: GateResult, rule: GateRule) -> GateResult:
     return GateResult(
         **{**{name: getattr(result, name) for name in result.__struct_fields__}, "gate": rule.gate, "blocking": rule.blocking}
-    )  # type: ignore[attr-defined]
+    )
 
 
 def result(reason: str, *, passed: bool, **found: Any) -> GateResult:

@@ -172,14 +172,14 @@ class RegistryStore:
             moved = self._connection.execute(statement).rowcount
         if moved != 1:
             raise moved_meanwhile(move.alias, move.previous, self.aliases(move.model).get(move.alias))
-        values = {name: getattr(move, name) for name in AliasMove.__struct_fields__}  # type: ignore[attr-defined]
+        values = {name: getattr(move, name) for name in AliasMove.__struct_fields__}
         self._connection.execute(MOVE.insert().values(project=self._project, **values))
 
     def moves(self, model: str, alias: str | None, limit: int) -> tuple[AliasMove, ...]:
         """Moves of a model's aliases, newest first."""
         query = select(MOVE).where(self._of(MOVE), MOVE.c.model == model).order_by(MOVE.c.id.desc()).limit(limit)
         query = query if alias is None else query.where(MOVE.c.alias == alias)
-        names = AliasMove.__struct_fields__  # type: ignore[attr-defined]
+        names = AliasMove.__struct_fields__
         return tuple(AliasMove(**{name: row[name] for name in names}) for row in self._connection.execute(query).mappings())
 
     def set_rules(self, rules: GateRules) -> None:

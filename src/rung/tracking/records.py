@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -119,10 +119,10 @@ class Run(Record):
     def _repr_html_(self) -> str:
         """How a notebook shows a run."""
         facts = {"status": self.status, "started": self.started_at.isoformat(sep=" ", timespec="seconds"), "commit": self.git_commit[:12]}
-        rows = [("run", facts), ("params", self.params), ("metrics", self.metrics), ("tags", self.tags)]
+        groups: dict[str, dict[str, Any]] = {"run": facts, "params": self.params, "metrics": self.metrics, "tags": self.tags}
         cells = "".join(
             f"<tr><th>{escape(group)}</th><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
-            for group, values in rows
+            for group, values in groups.items()
             for name, value in values.items()
         )
         return f"<table><caption>{escape(self.experiment)}:{self.number} {escape(self.name)}</caption>{cells}</table>"

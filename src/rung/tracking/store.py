@@ -283,7 +283,7 @@ class TrackingStore:
     def artifacts(self, run: str) -> tuple[Artifact, ...]:
         """Artifacts of a run by path."""
         query = select(ARTIFACT).where(self._mine(ARTIFACT), ARTIFACT.c.run == run).order_by(ARTIFACT.c.path)
-        names = Artifact.__struct_fields__  # type: ignore[attr-defined]  # a Struct has them
+        names = Artifact.__struct_fields__
         return tuple(Artifact(**{name: row[name] for name in names}) for row in self._connection.execute(query).mappings())
 
     def search(
@@ -338,7 +338,7 @@ def _value(value: float) -> dict[str, Any]:
 
 
 def _experiment(row: Any) -> Experiment:
-    return Experiment(**{name: row[name] for name in Experiment.__struct_fields__})  # type: ignore[attr-defined]
+    return Experiment(**{name: row[name] for name in Experiment.__struct_fields__})
 
 
 def _run(row: Any, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> Run:

@@ -42,8 +42,8 @@ def f1(labels: Floats, scores: Floats, threshold: float) -> Weighing:
 def decided(scores: Floats, threshold: float) -> Floats:
     """Class numbers: 1 from the threshold on, or the class of the greatest score."""
     if scores.ndim == 1:
-        return (scores >= threshold).astype(np.float64)
-    return np.argmax(scores, axis=1).astype(np.float64)
+        return np.asarray(scores >= threshold, dtype=np.float64)
+    return np.asarray(np.argmax(scores, axis=1), dtype=np.float64)
 
 
 def _counted(labels: Floats, scores: Floats, threshold: float, parts: Parts) -> Weighing:
