@@ -143,7 +143,7 @@ class Engine:
 
     def _forever(self) -> None:
         settings = self.platform.settings.engine
-        looked = 0.0
+        looked = time.monotonic() - 1.0  # a second later: the server is to be ready first
         while not self._stop.is_set():
             try:
                 if time.monotonic() - looked > 2:  # noqa: PLR2004 - often enough for a person who saves a file
