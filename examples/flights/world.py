@@ -49,10 +49,15 @@ def load_world() -> World:
     folder = _data_folder()
     with zipfile.ZipFile(folder / "flights.csv.zip") as archive:
         flights = pl.read_csv(io.BytesIO(archive.read("flights.csv")), null_values="NA")
-    planes = pl.read_csv(folder / "planes.csv", null_values="NA").select("tailnum", built=pl.col("year"), seats=pl.col("seats").cast(pl.Float64))
+    planes = pl.read_csv(folder / "planes.csv", null_values="NA").select(
+        "tailnum", built=pl.col("year"), seats=pl.col("seats").cast(pl.Float64)
+    )
     airports = pl.read_csv(folder / "airports.csv", null_values=["NA", r"\N"]).select(dest="faa", tz=pl.col("tz").cast(pl.Int64), dst="dst")
     weather = pl.read_csv(folder / "weather.csv", null_values="NA", infer_schema_length=None).select(
-        "origin", observed=_instant("time_hour"), known=_instant("time_hour") + timedelta(hours=1), *(pl.col(name).cast(pl.Float64) for name in WEATHER)
+        "origin",
+        observed=_instant("time_hour"),
+        known=_instant("time_hour") + timedelta(hours=1),
+        *(pl.col(name).cast(pl.Float64) for name in WEATHER),
     )
     return World(flights=_with_arrivals(flights, airports, planes), weather=weather.sort("observed"))
 
