@@ -63,7 +63,7 @@ class Source:
         self._windows: dict[int, Window] = {}
         self._there = {f.column: _there(rows[f.column]) for f in view.features if f.aggregate and f.column}
         self._values = {f.column: _values(rows[f.column], f) for f in view.features if f.aggregate in {"sum", "mean"} and f.column}
-        self._rows = rows.select(dict.fromkeys(feature.source for feature in self._plain))
+        self._rows = rows.select(list(dict.fromkeys(feature.source for feature in self._plain)))
         if self._plain:
             self._rank(np.where(created == NEVER, np.iinfo(np.int64).min, created))
 
@@ -153,7 +153,7 @@ def _needed(view: FeatureView, frame: Frame) -> pl.DataFrame:
             code="features.no_column",
             hint=f"Columns: {', '.join(held)}.",
         )
-    return lazy.select(dict.fromkeys(wanted)).collect()
+    return lazy.select(list(dict.fromkeys(wanted))).collect()
 
 
 def _there(series: pl.Series) -> Floats:

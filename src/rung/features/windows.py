@@ -81,10 +81,11 @@ class Window:
         if np.isfinite(held).all():
             return self._finite(held, codes, times)
         total = self._finite(np.where(np.isfinite(held), held, 0.0), codes, times)
-        for special in (np.inf, -np.inf):
-            total = np.where(self._finite((held == special).astype(np.float64), codes, times) > 0, total + special, total)
-        nans = self._finite(np.isnan(held).astype(np.float64), codes, times)
-        return np.where(nans > 0, np.nan, total)
+        up, down, nans = (
+            self._finite(mask.astype(np.float64), codes, times) > 0 for mask in (held == np.inf, held == -np.inf, np.isnan(held))
+        )
+        total = np.where(up, np.inf, np.where(down, -np.inf, total))
+        return np.where(nans | (up & down), np.nan, total)
 
     def _finite(self, held: Floats, codes: Codes, times: Micros) -> Floats:
         up_to = self._by_known.last(codes, times)
