@@ -177,6 +177,10 @@ def recovered(incident: Incident, windows: Sequence[WindowReport], raised: set[s
     """How an answered incident ended by itself, None while it has not: two windows in a row without its signal."""
     if incident.status not in {"diagnosed", "decided"} or group_of(incident.rule) in raised:
         return None
+    last = next((w for w in reversed(windows) if w.end <= incident.end and w.version is not None), None)
+    newest = windows[-1]
+    if last and newest.version is not None and (newest.model, newest.version) != (last.model, last.version) and incident.rule != "quality":
+        return f"{newest.model}:{newest.version} serves now in place of {last.model}:{last.version}."
     later = [w for w in windows if w.start >= incident.end]
     need = 1 if incident.rule == "quality" else HYSTERESIS[0]
     if len(later) < need:
