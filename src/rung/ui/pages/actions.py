@@ -1,0 +1,65 @@
+"""The few acts of the pages. Each is one request; its answer is the page to show next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from rung.core.errors import Invalid
+from rung.monitoring.records import CloseIncident
+from rung.pipelines.records import RunPipeline
+from rung.registry.records import Promote
+from rung.serving.records import Rollback
+from rung.ui.blocks import Visit
+from rung.ui.words import address
+
+Act = Callable[[Visit, dict[str, str]], str]
+
+
+def close_incident(visit: Visit, form: dict[str, str]) -> str:
+    """Close an incident with how it ended."""
+    held = visit.ask(CloseIncident(incident=_given(form, "incident"), resolution=_given(form, "resolution")))
+    return address("incidents", held.number)
+
+
+def run_pipeline(visit: Visit, form: dict[str, str]) -> str:
+    """Queue a pipeline run; params are JSON where they read as JSON, else text, and left out where empty."""
+    params = {name.removeprefix("param."): _value(text) for name, text in form.items() if name.startswith("param.") and text}
+    return address("pipeline-runs", visit.ask(RunPipeline(pipeline=_given(form, "pipeline"), params=params)).id)
+
+
+def promote(visit: Visit, form: dict[str, str]) -> str:
+    """Make a version champion; its gates decide."""
+    held = visit.ask(Promote(model=_given(form, "model"), number=_number(form, "number"), reason=form.get("reason", "")))
+    return address("models", held.model)
+
+
+def rollback(visit: Visit, form: dict[str, str]) -> str:
+    """Return a deployment to the revision before."""
+    return address("deployments", visit.ask(Rollback(deployment=_given(form, "deployment"), reason=form.get("reason", ""))).deployment)
+
+
+ACTIONS: dict[str, Act] = {"close-incident": close_incident, "run-pipeline": run_pipeline, "promote": promote, "rollback": rollback}
+
+
+def _given(form: dict[str, str], name: str) -> str:
+    value = form.get(name, "").strip()
+    if not value:
+        raise Invalid(f"The form says nothing for {name!r}.", code="ui.missing_field", hint="Fill in every field.")
+    return value
+
+
+def _number(form: dict[str, str], name: str) -> int:
+    value = _given(form, name)
+    if not value.isdecimal():
+        raise Invalid(f"{name} is {value!r}, not a number.", code="ui.bad_field", hint="Give a whole number.")
+    return int(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {"True": True, "False": False, "None": None}.get(text, text.strip("'"))

@@ -1,0 +1,106 @@
+"""How values read on a page: numbers, money, instants, links and states. Everything returned is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from math import isfinite
+from urllib.parse import quote
+
+from markupsafe import Markup, escape
+
+_TONES = {
+    "ok": "succeeded passed pass stable ok closed final healthy champion yes reproduced identical equivalent true live",
+    "warn": "warned running queued waiting cached diagnosed decided canary shadow attested manual insufficient open wait unchecked equivalent",
+    "bad": "failed fail denied cancelled drifted rollback lost timed_out different broken no skipped",
+}
+TONE = {word: tone for tone, words in _TONES.items() for word in words.split()}
+_ICON = {"ok": "✓", "warn": "●", "bad": "✕", "muted": "○", "accent": "◆"}
+_KIB = 1024.0
+MISSING = "–"
+_WHOLE = 100  # from here on, cents are noise
+
+
+def pill(word: object, tone: str | None = None) -> Markup:
+    """A state as icon, word and colour."""
+    said = str(word).replace("_", " ")
+    chosen = tone or TONE.get(str(word), "muted")
+    return Markup('<span class="pill {}"><span aria-hidden="true">{}</span> {}</span>').format(chosen, _ICON[chosen], said)
+
+
+def link(words: object, *path: object) -> Markup:
+    """A link to a page; the parts of its address are quoted."""
+    return Markup('<a href="{}">{}</a>').format(address(*path), words)
+
+
+def address(*path: object) -> str:
+    """The address of a page from its parts."""
+    return "/" + "/".join(quote(str(part), safe="") for part in path)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with thousands separators; a dash where there is none."""
+    if value is None or not isfinite(value):
+        return MISSING
+    if isinstance(value, int) or abs(value) >= 1000:  # noqa: PLR2004 - from a thousand on, decimals are noise
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def money(value: float | None, currency: str = "") -> str:
+    """An amount of money, without cents from a hundred on."""
+    if value is None:
+        return MISSING
+    amount = f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:,.2f}"
+    return f"{amount} {currency}".replace("-", "−").strip()
+
+
+def share(value: float | None) -> str:
+    """A share in per cent."""
+    return MISSING if value is None else f"{value * 100:.1f} %"
+
+
+def size(value: float) -> str:
+    """Bytes in the unit that suits."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < _KIB or unit == "GiB":
+            break
+        value /= _KIB
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def when(instant: datetime | None) -> Markup:
+    """An instant in UTC."""
+    if instant is None:
+        return escape(MISSING)
+    return Markup('<time datetime="{}">{}</time>').format(instant.isoformat(), instant.strftime("%Y-%m-%d %H:%M"))
+
+
+def day(instant: datetime | None) -> str:
+    """The day of an instant."""
+    return MISSING if instant is None else instant.strftime("%Y-%m-%d")
+
+
+def took(start: datetime | None, end: datetime | None) -> str:
+    """How long something took."""
+    if start is None or end is None:
+        return MISSING
+    seconds = (end - start).total_seconds()
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"  # noqa: PLR2004
+
+
+def digest(value: str) -> Markup:
+    """The start of a digest or commit, whole on hover."""
+    if not value:
+        return escape(MISSING)
+    return Markup('<code title="{}">{}</code>').format(value, value.removeprefix("blake3:")[:12])
+
+
+def many(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def joined(parts: Sequence[object], between: str = " ") -> Markup:
+    """Parts in one cell."""
+    return escape(between).join(escape(part) for part in parts) if parts else escape(MISSING)
