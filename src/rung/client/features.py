@@ -69,20 +69,18 @@ class FeaturesVerbs:
         Raises:
             NotFound, Invalid: as ``join``.
         """
-        held = {
-            "name": name,
-            "views": tuple(map(_ref, views)),
-            "time_column": time_column,
-            "zone": zone,
-            "note": note,
-            "run": current_run_id(),
-        }
-        if isinstance(labels, DatasetVersion):
-            request = r.MakeTrainingSet(labels_dataset=labels.dataset, labels_number=labels.number, **held)
-        elif isinstance(labels, str):
-            request = r.MakeTrainingSet(labels_dataset=labels, **held)
-        else:
-            request = r.MakeTrainingSet(labels=self._put(labels), **held)
+        dataset = labels.dataset if isinstance(labels, DatasetVersion) else labels if isinstance(labels, str) else None
+        request = r.MakeTrainingSet(
+            name=name,
+            labels=self._put(labels) if dataset is None else None,
+            labels_dataset=dataset,
+            labels_number=labels.number if isinstance(labels, DatasetVersion) else None,
+            views=tuple(map(_ref, views)),
+            time_column=time_column,
+            zone=zone,
+            note=note,
+            run=current_run_id(),
+        )
         made = self._transport.call(request)
         return self._transport.call(GetVersion(dataset=made.dataset, number=made.number))
 
