@@ -166,7 +166,8 @@ def handler_of(kind: type[Request[Any]]) -> Callable[..., Any]:
     """The handler of a request, importing its area's operations on first use. Raises NotFound."""
     if kind not in HANDLERS:
         _, area, *_ = kind.__module__.split(".")
-        importlib.import_module(f"rung.{area}.operations")
+        if importlib.util.find_spec(f"rung.{area}.operations"):
+            importlib.import_module(f"rung.{area}.operations")
     if kind not in HANDLERS:
         raise NotFound(f"Nothing handles {kind.operation!r}.", code="platform.no_handler")
     return HANDLERS[kind]
