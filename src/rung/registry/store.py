@@ -164,8 +164,10 @@ class RegistryStore:
         """Move an alias from ``previous`` to ``number`` and note it. Raises Conflict when it no longer points at ``previous``."""
         where = and_(self._of(ALIAS), ALIAS.c.model == move.model, ALIAS.c.alias == move.alias)
         if move.previous is None:
-            values = {"project": self._project, "model": move.model, "alias": move.alias, "number": move.number}
-            moved = 1 if move.number is None else self._connection.execute(ALIAS.insert().values(**values)).rowcount
+            moved = 0 if move.alias in self.aliases(move.model) else 1
+            if moved:  # two who insert at once are told apart by the key; the loser tries again and ends here
+                values = {"project": self._project, "model": move.model, "alias": move.alias, "number": move.number}
+                self._connection.execute(ALIAS.insert().values(**values))
         else:
             held = and_(where, ALIAS.c.number == move.previous)
             statement = ALIAS.delete().where(held) if move.number is None else ALIAS.update().where(held).values(number=move.number)

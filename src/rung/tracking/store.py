@@ -232,8 +232,11 @@ class TrackingStore:
 
     def first_time(self, run: str, batch: str) -> bool:
         """Whether a batch was not seen before; from now on it was."""
-        statement = self._insert(BATCH).values(run=run, batch=batch).on_conflict_do_nothing()
-        return self._connection.execute(statement).rowcount == 1
+        held = select(BATCH.c.run).where(BATCH.c.run == run, BATCH.c.batch == batch)
+        if self._connection.execute(held).first() is not None:
+            return False
+        self._connection.execute(BATCH.insert().values(run=run, batch=batch))
+        return True
 
     def add_points(self, run: str, experiment: str, points: Sequence[MetricPoint], latest: Iterable[MetricPoint], now: datetime) -> None:
         """Append points, and move the latest values that they overtake."""
