@@ -6,6 +6,7 @@ before, so that a season or a sparse column is not taken for a fault.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from rung.core.clock import from_micros
+from rung.data.records import Expectation
 from rung.monitoring.columns import Reference
 from rung.monitoring.records import QualityFault
 from rung.stats.breaks import Past, Series, UnitBreak, unit_break
@@ -25,6 +27,7 @@ STUCK_SHARE = 0.5
 _STUCK_RISE = 0.3
 _DUPLICATE_RISE = 0.1
 _FEW_ROWS = 0.3
+_BROKEN_SHARE = 0.01
 _FEWEST = 30
 _BLOCKS_TO_KNOW_ROWS = 4
 TIME = "event_time"
@@ -228,6 +231,22 @@ def _duplicates(reference: Reference, current: pl.DataFrame) -> list[QualityFaul
         return []
     statement = f"{share:.1%} of the rows repeat another row in every column; {usual:.1%} in the reference."
     return [QualityFault(column="(rows)", kind="duplicates", share=share, reference_share=max(usual, 0.0), statement=statement)]
+
+
+def broken_expectations(claims: Sequence[Expectation], reference: Reference, current: pl.DataFrame, as_of: datetime) -> list[QualityFault]:
+    """Blocking claims of the reference's dataset about single columns that served rows break, where at least 1 % of the rows do."""
+    from rung.data.checking import check  # noqa: PLC0415 - only datasets with expectations need it
+
+    columns = [name for name in reference.columns if name in current.columns]
+    wanted = [c for c in claims if c.blocking and c.arguments.get("column") in columns]
+    found = []
+    for result in check(current.select(columns).lazy(), wanted, as_of):
+        share = result.failing / len(current) if result.failing is not None and len(current) else 1.0
+        if not result.passed and share >= _BROKEN_SHARE:
+            column = str(result.expectation.arguments["column"])
+            statement = f"{result.expectation} does not hold on {share:.1%} of the rows: {result.observed}."[:1000]
+            found.append(QualityFault(column=column, kind="expectation", share=share, reference_share=0.0, statement=statement))
+    return found
 
 
 def too_few_rows(rows: int, before: list[int]) -> QualityFault | None:

@@ -15,7 +15,7 @@ from rung.monitoring import sources
 from rung.monitoring.columns import SCORE, compared
 from rung.monitoring.evidence import days, gain_of, matrix
 from rung.monitoring.performance import Standard, labelled_arrays, measured
-from rung.monitoring.quality import faults, history, stretches, too_few_rows
+from rung.monitoring.quality import broken_expectations, faults, history, stretches, too_few_rows
 from rung.monitoring.records import (
     Alert,
     AlertRaised,
@@ -94,7 +94,11 @@ def measure(scope: Scope, monitor: Monitor, rows: Served, start: datetime, end: 
     reference = sources.reference(scope, monitor, version)
     spoiled = stretches([(w.start, w.end, w.quality) for w in earlier])
     past = history(reference, rows.between(start - LOOK_BACK, start), start, spoiled)
-    broken = faults(reference, past, current, length=end - start)
+    claims = sources.expectations(scope, reference.name.partition(":")[0])
+    broken = (
+        *faults(reference, past, current, length=end - start),
+        *(broken_expectations(claims, reference, current, rows.as_of) if claims else ()),
+    )
     thin = too_few_rows(len(current), [w.rows for w in earlier[-8:]])
     references = [*reference.columns.values(), *([reference.score] if reference.score else [])]
     drift = compared(references, current, numeric_floor=monitor.drift_floor, category_floor=monitor.category_floor)
