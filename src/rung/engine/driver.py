@@ -16,20 +16,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from rung.core.errors import RungError
 from rung.core.ids import new_id
+from rung.core.settings import Settings
 from rung.engine.executors import Executor, Outcome, Task
 from rung.engine.host import Host, ServiceTransport
-from rung.engine.wiring import answered, changed, content, step_seed, wired
+from rung.engine.reproduction import Original
+from rung.engine.wiring import answered, changed, content, open_tracking_run, step_seed, wired
 from rung.governance.lineage import link, node
+from rung.pipelines.authoring import Pipeline
 from rung.pipelines.context import StepContext
 from rung.pipelines.describing import typed_params
 from rung.pipelines.environment import environment_of, git_state, hardware, python_version
-from rung.pipelines.fingerprint import fingerprint
+from rung.pipelines.fingerprint import Fingerprint, fingerprint
 from rung.pipelines.operations import finished, log_path
-from rung.pipelines.project import Project, load_project, snapshot
+from rung.pipelines.project import Project, isolated_modules, load_project, snapshot
 from rung.pipelines.records import Artifact, PipelineRun, StepAttempt, StepFinished, StepRun, StepStatus
 from rung.pipelines.rules import cache_key, changed_parts, why_not_cached
 from rung.pipelines.store import CacheEntry, PipelineStore
@@ -37,7 +38,7 @@ from rung.pipelines.tracing import Node, Plan, handles_in, trace
 from rung.storage.outbox import emit
 from rung.storage.queue import Job, QueueStore
 from rung.storage.scope import Scope
-from rung.tracking.records import FinishRun, Hardware, RunContext, StartRun
+from rung.tracking.records import FinishRun, Hardware, RunContext
 
 _DONE: frozenset[StepStatus] = frozenset({"succeeded", "cached"})
 _POLL_S = 0.2
@@ -66,7 +67,7 @@ class Driver:
 
     def __init__(
         self, host: Host, job: Job, executors: Callable[[str], Executor], worker: str, *, offered: dict[str, Any] | None = None,
-        listener: Listener | None = None, isolated: bool = False, folder: Path | None = None,
+        listener: Listener | None = None, original: Original | None = None,
     ) -> None:  # fmt: skip
         self.host = host
         self.job = job
@@ -77,8 +78,9 @@ class Driver:
         self._executors = executors
         self._offered = offered or {}
         self._listener = listener
-        self._isolated = isolated
-        self._folder = folder
+        self._original = original
+        self._kept = {step.key: step for step in original.steps} if original else {}
+        self._project: Project | None = None
         self._home = host.settings.home_path
         self._scratch = self._home / "work" / job.subject
         self._live: dict[str, _Live] = {}
@@ -89,7 +91,8 @@ class Driver:
     def execute(self) -> PipelineRun:
         """Bring the run to its end and answer it. Raises LeaseLost when another worker has taken it."""
         try:
-            run = self._begin()
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            run = self._row()
             plan = self._plan(run)
             run = self._open(run, plan)
             error, failed = self._steps(run, plan)
@@ -104,17 +107,15 @@ class Driver:
     def _row(self) -> PipelineRun:
         return self.transport.scope().read(lambda s: PipelineStore(s.connection, s.project).run(self.job.subject))
 
-    def _begin(self) -> PipelineRun:
-        run = self._row()
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        return run
-
     def _plan(self, run: PipelineRun) -> Plan:
-        self._project: Project | None = None
-        pipeline = self._offered.get(run.pipeline)
-        settings = self.host.settings
-        if self._folder is not None:
-            settings = changed(settings, folder=str(self._folder))
+        if self._original is not None:
+            folder = self._original.folder
+            with isolated_modules(folder):
+                return self._traced(run, None, changed(self.host.settings, folder=str(folder)))
+        return self._traced(run, self._offered.get(run.pipeline), self.host.settings)
+
+    def _traced(self, run: PipelineRun, pipeline: Pipeline[..., Any] | None, settings: Settings) -> Plan:
+        self._project = None
         if pipeline is None or Path(settings.folder or ".", "rung.toml").is_file():
             project = load_project(settings)
             pipeline = pipeline or project.pipeline(run.pipeline)
@@ -130,7 +131,17 @@ class Driver:
         code = snapshot(self._project, self.host.blobs.put) if self._project else ""
         lock = self.host.blobs.put(environment.text)
         self._lock, machine = environment.key, hardware()
-        run_id = run.run_id or self._tracking_run(run, lock, environment.kind, commit, dirty, machine)
+        made_with = RunContext(
+            git_commit=commit,
+            git_dirty=dirty,
+            lock=lock,
+            lock_kind=environment.kind,
+            python=python_version(),
+            seeds={"run": run.seed},
+            hardware=Hardware(cpus=machine["cpus"], memory_bytes=machine["memory_bytes"]),
+            source=f"pipeline {run.pipeline}",
+        )
+        run_id = run.run_id or open_tracking_run(self.transport, run, made_with)
         specs = plan.specs()
 
         def save(scope: Scope) -> PipelineRun:
@@ -171,22 +182,6 @@ class Driver:
             return store.run(run.id)
 
         return self.transport.scope().write(save)
-
-    def _tracking_run(self, run: PipelineRun, lock: str, kind: str, commit: str, dirty: bool, machine: dict[str, Any]) -> str:  # noqa: FBT001
-        context = RunContext(
-            git_commit=commit, git_dirty=dirty, lock=lock, lock_kind=kind, python=python_version(), seeds={"run": run.seed},  # type: ignore[arg-type]
-            hardware=Hardware(cpus=machine["cpus"], memory_bytes=machine["memory_bytes"]), source=f"pipeline {run.pipeline}",
-        )  # fmt: skip
-        params = {
-            name: value if isinstance(value, (str, int, float, bool, type(None))) else msgspec.json.encode(value).decode()
-            for name, value in run.params.items()
-        }
-        started = self.transport.call(
-            StartRun(
-                experiment=run.pipeline, name=f"{run.pipeline}:{run.number}", id=run.id, params=params, context=context, pipeline_run=run.id
-            )
-        )
-        return started.id
 
     def _lose_attempts(self, scope: Scope, store: PipelineStore, run: PipelineRun) -> None:
         for attempt in store.attempts(run.id):
@@ -242,6 +237,12 @@ class Driver:
         free: set[str] = set()
         asked: dict[str, _Live] = {}
         for live in ready:
+            kept = self._kept.get(live.row.key)
+            if kept is not None and not live.node.step.options.cache:
+                live.row = self._cached(live, kept.id, kept.outputs, "Not repeated: it is run for its side effects.")
+                self._unwritten.append(live)
+                free.add(live.row.key)
+                continue
             key, unsure = self._key(run, live)
             if live.row.status in _DONE and live.row.cache_key == key:
                 free.add(live.row.key)
@@ -268,15 +269,15 @@ class Driver:
                 live.row = changed(live.row, reason=f"Ran: {changed_parts(live.parts, before.get(live.row.step))}.")
                 must.append(live)
                 continue
-            now = self.host.clock.now()
-            live.row = changed(
-                live.row, status="cached", outputs=entry.outputs, cached_from=entry.step_run, started_at=now, ended_at=now,
-                reason="Cached: same code, parameters, inputs and environment.",
-            )  # fmt: skip
+            live.row = self._cached(live, entry.step_run, entry.outputs, "Cached: same code, parameters, inputs and environment.")
             hits.append(live)
             free.add(live.row.key)
         self._unwritten += hits
         return must, free
+
+    def _cached(self, live: _Live, source: str, outputs: tuple[Artifact, ...], reason: str) -> StepRun:
+        now = self.host.clock.now()
+        return changed(live.row, status="cached", outputs=outputs, cached_from=source, started_at=now, ended_at=now, reason=reason)
 
     @staticmethod
     def _look_up(scope: Scope, asked: dict[str, _Live]) -> tuple[dict[str, CacheEntry], dict[str, dict[str, Any]]]:
@@ -288,7 +289,8 @@ class Driver:
 
     def _key(self, run: PipelineRun, live: _Live) -> tuple[str, tuple[str, ...]]:
         step = live.node.step
-        code = fingerprint(step.function)
+        # a repeated run takes its code whole, from its snapshot, and asks no cache
+        code = Fingerprint(digest=run.code) if self._original else fingerprint(step.function)
         params: dict[str, Any] = {}
         inputs: dict[str, Any] = {}
         for name, value in live.node.arguments.items():
@@ -372,7 +374,7 @@ class Driver:
         )
 
     def _executor_of(self, live: _Live) -> str:
-        return "process" if self._isolated or live.node.step.options.isolated else "inline"
+        return "process" if self._original is not None or live.node.step.options.isolated else "inline"
 
     def _submit(self, run: PipelineRun, live: _Live) -> Future[Outcome]:
         step, options = live.node.step, live.node.step.options
@@ -391,7 +393,7 @@ class Driver:
             "RUNG_HOME": str(self._home), "RUNG_STORAGE_DATABASE": settings.storage.database,
             "RUNG_STORAGE_BLOBS": settings.storage.blobs or f"file://{self._home / 'blobs'}", "RUNG_CURRENT_RUN": run.run_id or "",
         }  # fmt: skip
-        folder = self._folder or (self._project.folder if self._project else Path(settings.folder or "."))
+        folder = self._project.folder if self._project else Path(settings.folder or ".")
         task = Task(
             id=live.attempt, step=step.name, target=step.target, outputs=step.outputs, function=step.function, context=context,
             arguments={name: wired(value, self._outputs) for name, value in live.node.arguments.items()},

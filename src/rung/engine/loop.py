@@ -264,10 +264,8 @@ class Engine:
     def _drive(self, job: Job, listener: Listener | None) -> PipelineRun:
         transport = ServiceTransport(self.platform, job.project)
         original = restored(transport, job)
-        driver = Driver(
-            self.platform, job, self._executor, self.owner, offered=None if original else self._offered, listener=listener,
-            isolated=original is not None, folder=original.folder if original else None,
-        )  # fmt: skip
+        offered = None if original else self._offered
+        driver = Driver(self.platform, job, self._executor, self.owner, offered=offered, listener=listener, original=original)
         with self._lock:
             self._drivers[job.id] = driver
         try:

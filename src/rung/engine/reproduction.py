@@ -12,7 +12,7 @@ from rung.engine.host import ServiceTransport
 from rung.governance.lineage import link, node
 from rung.pipelines.environment import environment_of, python_version
 from rung.pipelines.materialisers import compare
-from rung.pipelines.project import forget_modules, restore
+from rung.pipelines.project import restore
 from rung.pipelines.records import Artifact, OutputComparison, PipelineRun, Reproduction, StepRun
 from rung.pipelines.rules import first_diverging, least_alike
 from rung.pipelines.store import PipelineStore
@@ -31,7 +31,6 @@ class Original:
 
     def discard(self) -> None:
         """Forget the restored code."""
-        forget_modules(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -55,18 +54,23 @@ def compare_runs(transport: ServiceTransport, original: Original, repeated: Pipe
     steps = {step.key: step for step in scope.read(lambda s: PipelineStore(s.connection, s.project).steps(repeated.id))}
     scratch = scope.home / "work" / new_id()
     try:
-        comparisons = tuple(c for step in original.steps for c in _compare_step(step, steps.get(step.key), scope.blobs, tolerance, scratch))
+        comparisons = tuple(
+            c
+            for step in original.steps
+            if not _not_repeated(step, steps.get(step.key))
+            for c in _compare_step(step, steps.get(step.key), scope.blobs, tolerance, scratch)
+        )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     reproduction = Reproduction(
         id=new_id(),
         pipeline_run=original.run.id,
         repeated_as=repeated.id,
-        likeness=least_alike(comparisons),
+        likeness=least_alike(comparisons) if comparisons else "different",
         first_diverging_step=first_diverging(comparisons),
         tolerance=tolerance,
         comparisons=comparisons,
-        notes=_notes(original, repeated),
+        notes=_notes(original, repeated, steps),
         created_at=scope.now,
         created_by=repeated.created_by,
     )
@@ -101,8 +105,18 @@ def _compare_output(step: str, a: Artifact, b: Artifact, blobs: BlobStore, toler
     return OutputComparison(step=step, output=a.name, likeness=likeness, detail=found.detail[:1000], original=a.digest, repeated=b.digest)
 
 
-def _notes(original: Original, repeated: PipelineRun) -> tuple[str, ...]:
+def _not_repeated(step: StepRun, again: StepRun | None) -> bool:
+    """Whether a step was left out because it is run for its side effects."""
+    return again is not None and again.cached_from == step.id
+
+
+def _notes(original: Original, repeated: PipelineRun, steps: dict[str, StepRun]) -> tuple[str, ...]:
     notes = []
+    left_out = [step.key for step in original.steps if _not_repeated(step, steps.get(step.key))]
+    if left_out:
+        notes.append(f"Not repeated, being run for their side effects: {', '.join(left_out)}."[:1000])
+    if len(left_out) == len(original.steps):
+        notes.append("No step could be repeated, so nothing is proved.")
     if original.run.lock != repeated.lock:
         notes.append("The libraries are not those of the original run.")
     if original.run.python != python_version():

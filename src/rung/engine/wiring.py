@@ -9,9 +9,11 @@ import msgspec
 
 from rung.core.digests import digest_of
 from rung.engine.executors.family import Piece
+from rung.engine.host import ServiceTransport
 from rung.pipelines.materialisers import materialise
-from rung.pipelines.records import Artifact
+from rung.pipelines.records import Artifact, PipelineRun
 from rung.pipelines.tracing import Handle, Plan, handles_in
+from rung.tracking.records import RunContext, StartRun
 
 R = TypeVar("R")
 Outputs = Callable[[str], tuple[Artifact, ...]]
@@ -54,6 +56,17 @@ def answered(plan: Plan, outputs: Outputs) -> tuple[Artifact, ...]:
         chosen = _chosen(handle, outputs)
         found += [changed(a, name=handle.source if len(chosen) == 1 else f"{handle.key}.{i}") for i, a in enumerate(chosen)]
     return tuple(found)
+
+
+def open_tracking_run(transport: ServiceTransport, run: PipelineRun, context: RunContext) -> str:
+    """The id of the one tracking run that a pipeline run's steps log to; asking twice opens it once."""
+    params = {
+        name: value if isinstance(value, (str, int, float, bool, type(None))) else msgspec.json.encode(value).decode()
+        for name, value in run.params.items()
+    }
+    name = f"{run.pipeline}:{run.number}"
+    wish = StartRun(experiment=run.pipeline, name=name, id=run.id, params=params, context=context, pipeline_run=run.id)
+    return transport.call(wish).id
 
 
 def step_seed(seed: int, key: str) -> int:

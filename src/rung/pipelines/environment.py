@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rung.core.digests import digest_of
 
-_LOCKS = ("uv.lock", "requirements.lock", "requirements.txt")
+Kind = Literal["uv.lock", "requirements.lock", "requirements.txt", "installed"]
+_LOCKS: tuple[Kind, ...] = ("uv.lock", "requirements.lock", "requirements.txt")
 
 
 @dataclass(frozen=True)
 class Environment:
     """Libraries and interpreter. ``text`` is the lock itself; ``kind`` says which file it is, or ``installed``."""
 
-    kind: str
+    kind: Kind
     text: bytes
 
     @property

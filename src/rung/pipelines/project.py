@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -70,6 +72,25 @@ def load_project(settings: Settings) -> Project:
         return project
 
 
+@contextmanager
+def isolated_modules(folder: Path) -> Iterator[None]:
+    """Import a project's modules from another folder for a while; those of loaded projects step aside and come back."""
+    with _lock:
+        path, projects = list(sys.path), [Path(place) for place in _loaded]
+        held = {name: module for name, module in sys.modules.items() if any(_lies_in(module, place) for place in projects)}
+        for name in held:
+            del sys.modules[name]
+        sys.path[:] = [place for place in path if place not in _loaded]
+        try:
+            yield
+        finally:
+            forget_modules(folder)
+            _loaded.pop(str(folder), None)
+            sys.path[:] = path
+            sys.modules.update(held)
+            importlib.invalidate_caches()
+
+
 def project_files(folder: Path) -> tuple[Path, ...]:
     """The Python files of a project and the few that pin its environment, in order; hidden folders are left out."""
     found: list[Path] = []
@@ -126,8 +147,7 @@ def restore(code: str, get: Any, into: Path) -> None:
 def forget_modules(folder: Path) -> None:
     """Drop every imported module whose file lies in a folder, so that the next import reads it anew."""
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and name != "__main__" and folder in Path(file).parents and not (_SKIPPED & set(Path(file).parts)):
+        if name != "__main__" and _lies_in(module, folder):
             del sys.modules[name]
 
 
@@ -145,6 +165,11 @@ def find_target(target: str) -> Any:
             hint="Define steps at the top level of a module of the project.",
         ) from None
     return found
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None) or ""
+    return folder in Path(file).parents and not (_SKIPPED & set(Path(file).parts))
 
 
 def _imported(name: str, folder: Path, *, optional: bool) -> ModuleType | None:

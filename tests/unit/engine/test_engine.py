@@ -16,8 +16,10 @@ from rung.app.opening import open_platform
 from rung.client.client import Client
 from rung.core.clock import FixedClock, SystemClock
 from rung.core.errors import Conflict, Invalid, NotFound
-from rung.core.settings import load_settings
+from rung.core.events import SUBSCRIBERS, on
+from rung.core.settings import Settings, load_settings
 from rung.engine.loop import Engine
+from rung.governance.records import PrincipalCreated
 from rung.pipelines.authoring import pipeline, step
 from rung.pipelines.project import forget_modules
 from rung.pipelines.records import AddTrigger, FireTriggers, GetPipelineRun, ListTriggerFires, RunPipeline
@@ -369,3 +371,57 @@ def test_a_moved_project_keeps_its_cache(project: Client, folder: Path, tmp_path
         assert _statuses(again, again.pipelines.run("train").id) == {"load": "cached", "total": "cached"}
     sys.path.remove(str(moved.resolve()))
     forget_modules(moved.resolve())
+
+
+def test_a_reproduction_traces_the_plan_of_the_snapshot_too(project: Client, folder: Path) -> None:
+    run = project.pipelines.run("train")
+    text = (folder / "pipelines.py").read_text()
+    (folder / "pipelines.py").write_text(text.replace("return total(load(n))", "return total(load(n + 1))"))
+    project.pipelines.register()
+    found = project.pipelines.reproduce(run.id)
+    assert (found.likeness, found.notes) == ("identical", ())
+    assert project.pipelines.output(project.pipelines.run("train").id) == 110.0  # the project's own modules are back
+
+
+def test_steps_run_for_their_side_effects_are_not_repeated(project: Client, folder: Path, tmp_path: Path) -> None:
+    text = (folder / "pipelines.py").read_text()
+    (folder / "pipelines.py").write_text(text.replace("@step\ndef load", "@step(cache=False)\ndef load"))
+    found = project.pipelines.reproduce(project.pipelines.run("train").id)
+    assert (found.likeness, [c.step for c in found.comparisons]) == ("identical", ["total"])
+    assert "load" in found.notes[0]
+    assert (tmp_path / "marks").read_text().split() == ["load", "total", "total"]
+
+
+def test_runs_work_the_same_on_each_database(any_settings: Settings) -> None:
+    @pipeline
+    def both() -> object:
+        return [mark("a"), mark("b")]
+
+    with Client(local_transport(any_settings)) as client:
+        first, second = client.pipelines.run(both), client.pipelines.run(both)
+        assert (first.status, first.number, second.number) == ("succeeded", 1, 2)
+        assert set(_statuses(client, second.id).values()) == {"cached"}
+
+
+def test_an_event_whose_subscriber_fails_is_delivered_again(client: Client) -> None:
+    platform = client.transport.platform  # type: ignore[attr-defined]
+    heard: list[str] = []
+
+    @on(PrincipalCreated)
+    def listen(event: PrincipalCreated, transport: object) -> None:
+        heard.append(event.principal)
+        if len(heard) == 1:
+            raise ValueError("not now")
+
+    engine = Engine(platform)
+    try:
+        client.governance.create_principal("ada")
+        engine.tick()
+        assert heard == ["ada"]
+        time.sleep(0.6)
+        engine.tick()
+        engine.tick()
+    finally:
+        SUBSCRIBERS[PrincipalCreated].remove(listen)
+        engine.stop()
+    assert heard == ["ada", "ada"]
