@@ -369,7 +369,7 @@ def _meets(condition: Condition) -> Any:
         value = None if condition.value is None else instant(condition.value)
         return _compared(RUN.c[condition.field], condition.operator, value)
     source = {"param": PARAM, "metric": LATEST, "tag": TAG}[condition.field]
-    has = select(source.c.run).where(source.c.run == RUN.c.id, source.c.key == condition.key)
+    has = select(source.c.run).where(source.c.run == RUN.c.id, source.c.key == condition.key).correlate(RUN)
     if condition.operator == "missing":
         return ~has.exists()
     if condition.operator == "present":

@@ -106,7 +106,8 @@ def test_runs_are_found_by_condition(client: Client, condition: r.Condition, exp
     client.tracking.log(one.id, metrics={"auc": 0.6})
     client.tracking.log(two.id, metrics={"auc": 0.7})
     client.tracking.finish(two.id)
-    assert [run.number for run in client.tracking.search("flights", conditions=[condition]).items] == expected
+    for order in (r.Order(), r.Order(by="metric", key="auc"), r.Order(by="param", key="depth")):
+        assert [run.number for run in client.tracking.search("flights", conditions=[condition], order=order).items] == expected
 
 
 def test_a_deleted_run_is_not_listed_takes_nothing_and_can_be_restored(client: Client) -> None:
