@@ -31,9 +31,20 @@ _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 class World(Protocol):
     """A history that can be lived through again. Periods are numbered from 0; ``first`` is the first that is served."""
 
-    periods: Sequence[str]
-    first: int
-    delay: int
+    @property
+    def periods(self) -> Sequence[str]:
+        """Names of the periods, in order."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """Number of the first period served; the first model learns from those before it."""
+        ...
+
+    @property
+    def delay(self) -> int:
+        """Periods until labels are known."""
+        ...
 
     def train(self, upto: int) -> Any:
         """A model trained on the rows of periods before ``upto``."""

@@ -119,7 +119,7 @@ class ValueStore:
                 r.ValueReport: ("value report", "value.no_report", f"Make one: rung value report {model}."),
                 r.Rehearsal: ("rehearsal", "value.no_rehearsal", "Run one from Python: client.value.rehearse(…)."),
             }
-            noun, code, hint = words[kind]  # type: ignore[index]  # the four kinds of _TABLES
+            noun, code, hint = words[kind]
             which = "" if number is None else f" with number {number}"
             raise NotFound(f"Model {model!r} has no {noun}{which}.", code=code, hint=hint)
         return found
@@ -135,7 +135,7 @@ class ValueStore:
         """The newest record of every model, by model."""
         newest: dict[str, R] = {}
         for record in reversed(self.list(kind, limit=100_000)):
-            newest[record.model] = record
+            newest[record.model] = record  # type: ignore[attr-defined]  # all four kinds have a model
         return tuple(newest[name] for name in sorted(newest))
 
     def set_goal(self, goal: r.Goal) -> None:
