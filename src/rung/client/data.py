@@ -126,9 +126,7 @@ class DataVerbs:
     def _uploaded(self, source: Any) -> tuple[tuple[r.FileEntry, ...], str]:
         if isinstance(source, (str, Path)):
             return self._from_path(Path(source)), str(source)
-        frame = (
-            source.collect() if isinstance(source, pl.LazyFrame) else source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
-        )
+        frame = as_polars(source)
         sink = io.BytesIO()
         frame.write_parquet(sink, compression="zstd", statistics=True)
         content = sink.getvalue()
@@ -144,3 +142,21 @@ class DataVerbs:
         return tuple(
             r.FileEntry(path=p.relative_to(base).as_posix(), digest=self._transport.put_blob(p), size_bytes=p.stat().st_size) for p in paths
         )
+
+
+def as_polars(source: Any) -> pl.DataFrame:
+    """A Polars frame from a Polars, pandas or Arrow frame; NaN stays NaN. Raises Invalid for anything else."""
+    if isinstance(source, pl.LazyFrame):
+        return source.collect()
+    if isinstance(source, pl.DataFrame):
+        return source
+    try:
+        if type(source).__module__.partition(".")[0] == "pandas":
+            return pl.from_pandas(source, nan_to_null=False)
+        return pl.DataFrame(source)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise Invalid(
+            f"{type(source).__name__} is no table: {str(error).splitlines()[0]}.",
+            code="data.not_a_frame",
+            hint="Give a path, or a Polars, pandas or Arrow frame.",
+        ) from None

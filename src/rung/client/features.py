@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from rung.client.current import current_run_id
+from rung.client.data import as_polars
 from rung.client.transports import Transport
 from rung.core.records import Page
 from rung.data.records import DatasetVersion, GetVersion
@@ -93,12 +94,8 @@ class FeaturesVerbs:
         return self._transport.call(r.ReadFeatures(views=tuple(map(_ref, views)), keys=tuple(map(dict, keys)), as_of=as_of))
 
     def _put(self, frame: Any) -> str:
-        if isinstance(frame, pl.LazyFrame):
-            frame = frame.collect()
-        elif not isinstance(frame, pl.DataFrame):
-            frame = pl.from_pandas(frame)
         sink = io.BytesIO()
-        frame.write_parquet(sink, compression="zstd", statistics=True)
+        as_polars(frame).write_parquet(sink, compression="zstd", statistics=True)
         return self._transport.put_blob(sink.getvalue())
 
 

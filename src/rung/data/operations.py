@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -39,7 +39,7 @@ def add_version(request: r.AddVersion, scope: Scope) -> Callable[[Scope], r.Data
             f"There is no column {request.time_column!r}.", code="data.no_time_column", hint=f"Columns: {', '.join(names) or 'none'}."
         )
     draft = r.DatasetVersion(
-        dataset=request.dataset, number=1, digest=digest_of_value([form, [[f.path, f.digest] for f in files]]), format=form, files=tuple(files),
+        dataset=request.dataset, number=1, digest=_content(form, files), format=form, files=tuple(files),
         schema=tuple(schema), rows=rows, size_bytes=sum(f.size_bytes for f in files), time_column=request.time_column, note=request.note,
         source=request.source, derived_from=request.derived_from, created_at=scope.now, created_by="",
     )  # fmt: skip
@@ -207,6 +207,11 @@ def require_valid(request: r.RequireValid, scope: Scope) -> r.DatasetVersion:
             hint=f"rung data validate {version.dataset} shows rows.",
         )
     return version
+
+
+def _content(form: r.Format, files: Sequence[r.FileEntry]) -> str:
+    """The digest of a content: rows are the same under any file name, plain files are not."""
+    return digest_of_value([form, [[entry.path if form == "files" else "", entry.digest] for entry in files]])
 
 
 def profile_of(scope: Scope, version: r.DatasetVersion) -> r.Profile:

@@ -7,6 +7,7 @@ import gzip
 import io
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from rung.core.errors import Invalid
@@ -82,21 +83,15 @@ def _csv(blobs: BlobStore, entry: FileEntry, nulls: Sequence[str], separator: st
 
 def parsed_csv(data: bytes, name: str, nulls: Sequence[str], separator: str) -> pl.DataFrame:
     """A frame from the bytes of a CSV file with a header. Raises Invalid, naming the line or column that is wrong."""
-    if not data.strip():
-        raise Invalid(f"{name} is empty.", code="data.empty_file", hint="Give a CSV file with a header line.")
-    try:
-        head = data[:_SNIFF].decode("utf-8", errors="strict" if len(data) <= _SNIFF else "ignore")
-    except UnicodeDecodeError as error:
-        raise Invalid(
-            f"{name} is not text: byte {error.start} is not UTF-8.", code="data.not_csv", hint="Save it as UTF-8, or add it as files."
-        ) from None
-    if "\x00" in head:
-        raise Invalid(f"{name} is not text: it holds NUL bytes.", code="data.not_csv", hint="Add it as files, or convert it.")
+    data = _text(data, name)
+    head = data[:_SNIFF].decode("utf-8", errors="ignore").lstrip("\r\n")
     separator = separator or _separator(head)
     header = next(csv.reader([head.splitlines()[0]], delimiter=separator))
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise Invalid(f"{name} has column {twice[0]!r} twice.", code="data.duplicate_column", hint="Rename one of them.")
+    for place, column in enumerate(header, 1):
+        if not column.strip():
+            raise Invalid(f"{name} does not name column {place} in its first line.", code="data.unnamed_column", hint="Name every column.")
+        if column in header[: place - 1]:
+            raise Invalid(f"{name} has column {column!r} twice.", code="data.duplicate_column", hint="Rename one of them.")
     _refuse_ragged(data, name, len(header), separator)
     try:
         return pl.read_csv(io.BytesIO(data), separator=separator, null_values=list(nulls), infer_schema_length=None, try_parse_dates=True)
@@ -111,16 +106,56 @@ def _separator(head: str) -> str:
     return best if counts[best] else ","
 
 
+def _text(data: bytes, name: str) -> bytes:
+    """The bytes, without a byte order mark. Raises Invalid, naming the line, for what is empty or no text."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if not data.strip():
+        raise Invalid(f"{name} is empty.", code="data.empty_file", hint="Give a CSV file with a header line.")
+    at = data.find(b"\0")
+    if at >= 0:
+        line = data.count(b"\n", 0, at) + 1
+        raise Invalid(f"{name} is not text: line {line} holds a NUL byte.", code="data.not_csv", hint="Add it as files, or convert it.")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Invalid(
+            f"{name} is not text: line {line} holds byte 0x{data[error.start]:02x}, which is not UTF-8.",
+            code="data.not_csv",
+            hint="Save it as UTF-8, or add it as files.",
+        ) from None
+    return data
+
+
 def _refuse_ragged(data: bytes, name: str, columns: int, separator: str) -> None:
     # Polars pads short rows in silence; a table with a row cut short is a broken upload, so the lines are counted first.
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace", newline="")
-    for number, row in enumerate(csv.reader(text, delimiter=separator), start=1):
-        if row and len(row) != columns:
-            raise Invalid(
-                f"{name} line {number} has {len(row)} values, the header has {columns}.",
-                code="data.ragged_csv",
-                hint="Mend the line, or quote its text.",
-            )
+    found = _ragged_quoted(data, name, separator, columns) if b'"' in data else _ragged(data, separator, columns)
+    if found:
+        number, values = found
+        raise Invalid(
+            f"{name} line {number} has {values} values, the header has {columns}.",
+            code="data.ragged_csv",
+            hint="Mend the line, or quote its text.",
+        )
+
+
+def _ragged(data: bytes, separator: str, columns: int) -> tuple[int, int] | None:
+    """Line and values of the first line of another width. No quotes, so every separator and line end is what it seems."""
+    raw = np.frombuffer(data if data.endswith(b"\n") else data + b"\n", dtype=np.uint8)
+    ends = np.flatnonzero(raw == ord("\n"))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    values = np.diff(np.searchsorted(np.flatnonzero(raw == ord(separator)), ends), prepend=0) + 1
+    blank = (ends == starts) | ((ends == starts + 1) & (raw[starts] == ord("\r")))
+    wrong = np.flatnonzero((values != columns) & ~blank)
+    return (int(wrong[0]) + 1, int(values[wrong[0]])) if wrong.size else None
+
+
+def _ragged_quoted(data: bytes, name: str, separator: str, columns: int) -> tuple[int, int] | None:
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline=""), delimiter=separator, strict=True)
+    try:
+        return next(((reader.line_num, len(row)) for row in reader if row and len(row) != columns), None)
+    except csv.Error as error:
+        raise Invalid(f"{name} breaks off in line {reader.line_num}: {error}.", code="data.not_csv", hint="Close every quote.") from None
 
 
 def _unreadable(name: str, kind: str, error: Exception) -> Invalid:

@@ -18,7 +18,7 @@ from rung.core.errors import Invalid
 from rung.features.instants import NEVER, Micros, optional, required
 from rung.features.keys import NO_KEY, Codes, Keys
 from rung.features.records import Feature, FeatureView
-from rung.features.windows import Floats, Timeline, Window
+from rung.features.windows import Floats, Reach, Timeline, Window
 
 Frame = pl.DataFrame | pl.LazyFrame
 
@@ -74,9 +74,10 @@ class Source:
         found = self._winners(codes, times) if self._plain else Found([], np.zeros(len(times), dtype=np.int64), nothing, nothing)
         columns = {column.name: column for column in found.columns}
         seen = nothing
+        reached: dict[int, Reach] = {}
         for feature in self.view.features:
             if feature.aggregate is not None:
-                columns[feature.name], counted = self._windowed(feature, codes, times)
+                columns[feature.name], counted = self._windowed(feature, codes, times, reached)
                 seen = seen | counted
         ordered = [columns[feature.name] for feature in self.view.features]
         return Found(ordered, found.events, found.present if self._plain else seen, found.expired)
@@ -103,19 +104,23 @@ class Source:
         columns = [self._rows[feature.source].gather(index).rename(feature.name) for feature in self._plain]
         return Found(columns, events, fresh, held & ~fresh)
 
-    def _windowed(self, feature: Feature, codes: Codes, times: Micros) -> tuple[pl.Series, npt.NDArray[np.bool_]]:
+    def _windowed(
+        self, feature: Feature, codes: Codes, times: Micros, reached: dict[int, Reach]
+    ) -> tuple[pl.Series, npt.NDArray[np.bool_]]:
         length = _micros(feature.window_s or 0.0)
         window = self._windows.get(length)
         if window is None:
             window = self._windows[length] = Window(self._keys.codes, self._events, self._known, length)
+        if length not in reached:
+            reached[length] = window.reach(np.maximum(codes, -1), times)
+        reach = reached[length]
         there = self._there[feature.column] if feature.column else np.ones(len(self._events))
-        asked = np.maximum(codes, -1)
-        counts = np.where(asked >= 0, window.total(there, asked, times), 0.0)
+        counts = np.where(codes >= 0, window.total(there, reach), 0.0)
         nothing = counts == 0
         if feature.aggregate == "count" or feature.column is None:
             answer = pl.Series(feature.name, counts.astype(np.int64))
             return answer.set(pl.Series(codes == NO_KEY), None), ~nothing
-        total = window.total(self._values[feature.column], asked, times)
+        total = window.total(self._values[feature.column], reach)
         if feature.aggregate == "mean":
             total = total / np.maximum(counts, 1.0)
         return pl.Series(feature.name, total).set(pl.Series(nothing), None), ~nothing

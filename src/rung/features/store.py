@@ -106,4 +106,4 @@ class FeatureStore:
 
 
 def _applied(row: Any) -> AppliedView:
-    return msgspec.convert({name: row[name] for name in AppliedView.__struct_fields__}, AppliedView)  # type: ignore[attr-defined]
+    return msgspec.convert({name: row[name] for name in AppliedView.__struct_fields__}, AppliedView)

@@ -8,6 +8,7 @@ the time rows became known, up to t, less the running sum by event time, up to j
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,11 @@ class Timeline:
     """Rows ordered by code and time; answers how far an entity's rows reach at an instant."""
 
     def __init__(self, codes: Codes, times: Micros, ties: Places | None = None) -> None:
-        self.order: Places = np.lexsort((times, codes)) if ties is None else np.lexsort((ties, times, codes))
-        self._codes, self._distinct = codes[self.order], np.unique(times)
-        self._keys = self._codes * self._distinct.size + np.searchsorted(self._distinct, times[self.order])
+        ordered = np.sort(times)
+        self._distinct = ordered[np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))]
+        keys = codes * self._distinct.size + np.searchsorted(self._distinct, times)
+        self.order: Places = np.argsort(keys, kind="stable") if ties is None else np.lexsort((ties, keys))
+        self._codes, self._keys = codes[self.order], keys[self.order]
 
     def last(self, codes: Codes, times: Micros) -> Places:
         """Place in ``order`` of the last row of each code at or before its time; one before the code's first when there is none."""
@@ -66,6 +69,13 @@ class RunningSum:
         return answer
 
 
+class Reach(NamedTuple):
+    """Places of the last row known at t, and of the last row before the window."""
+
+    up_to: Places
+    before: Places
+
+
 class Window:
     """Rows of one trailing window length, ready to be summed at any (code, time)."""
 
@@ -75,21 +85,21 @@ class Window:
         self._by_known = Timeline(codes[self.rows], known[self.rows])
         self._by_event = Timeline(codes[self.rows], events[self.rows])
 
-    def total(self, values: Floats, codes: Codes, times: Micros) -> Floats:
+    def reach(self, codes: Codes, times: Micros) -> Reach:
+        """How far the window of each (code, time) reaches; found once, used for every sum."""
+        return Reach(self._by_known.last(codes, times), self._by_event.last(codes, times - self.window - 1))
+
+    def total(self, values: Floats, reach: Reach) -> Floats:
         """Sum of ``values`` (one per source row; NaN and infinities count as in ordinary addition) over each window."""
         held = values[self.rows]
         if np.isfinite(held).all():
-            return self._finite(held, codes, times)
-        total = self._finite(np.where(np.isfinite(held), held, 0.0), codes, times)
-        up, down, nans = (
-            self._finite(mask.astype(np.float64), codes, times) > 0 for mask in (held == np.inf, held == -np.inf, np.isnan(held))
-        )
+            return self._finite(held, reach)
+        total = self._finite(np.where(np.isfinite(held), held, 0.0), reach)
+        up, down, nans = (self._finite(mask.astype(np.float64), reach) > 0 for mask in (held == np.inf, held == -np.inf, np.isnan(held)))
         total = np.where(up, np.inf, np.where(down, -np.inf, total))
         return np.where(nans | (up & down), np.nan, total)
 
-    def _finite(self, held: Floats, codes: Codes, times: Micros) -> Floats:
-        up_to = self._by_known.last(codes, times)
-        before = self._by_event.last(codes, times - self.window - 1)
+    def _finite(self, held: Floats, reach: Reach) -> Floats:
+        known, earlier = RunningSum.of(held[self._by_known.order]), RunningSum.of(held[self._by_event.order])
         with np.errstate(invalid="ignore", over="ignore"):
-            known, earlier = RunningSum.of(held[self._by_known.order]), RunningSum.of(held[self._by_event.order])
-            return known.less(up_to, earlier, before)
+            return known.less(reach.up_to, earlier, reach.before)
