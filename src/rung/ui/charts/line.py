@@ -35,6 +35,7 @@ def line_chart(
     limits: Sequence[tuple[float, str]] = (),
     annotations: Sequence[tuple[float, str]] = (),
     immature_from: float | None = None,
+    span: tuple[float, float] | None = None,
 ) -> Figure:
     """Lines over a common axis.
 
@@ -47,6 +48,7 @@ def line_chart(
         limits: horizontal lines with their words.
         annotations: vertical marks with their words, such as a deployment.
         immature_from: x from where values are still expected to change; that part is hatched.
+        span: lowest and highest value of the axis; else what the lines need.
     """
     frame = Frame()
     xs = [x for line in series for x, _ in line.points]
@@ -54,7 +56,7 @@ def line_chart(
     ys += [edge for line in series for _, low, high in line.band for edge in (low, high)] + [limit for limit, _ in limits]
     if not xs or not ys:
         return Figure(title, _nothing(frame, title), ("series", "x", "y"), ())
-    marks = svg.ticks(min(ys), max(ys))
+    marks = svg.ticks(*(span or (min(ys), max(ys))))
     low, high = min(xs), max(xs)
     across, up = svg.scale((low, high), frame.x), svg.scale((marks[0], marks[-1]), frame.y)
     places = svg.time_ticks(low, high) if time and high > low else [(x, svg.day(x) if time else svg.short(x)) for x in _inner(low, high)]

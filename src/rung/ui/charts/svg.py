@@ -35,7 +35,7 @@ class Frame:
     height: float = 220
     left: float = 52
     right: float = 14
-    top: float = 14
+    top: float = 26
     bottom: float = 38
 
     @property
@@ -125,7 +125,7 @@ def value_axis(frame: Frame, values: Sequence[float], label: str = "", show: Cal
         + text(left - 7, place(value) + 4, show(value), anchor="end")
         for value in values
     ]
-    return Markup("").join(parts) + (text(2, frame.top - 3, label, kind="label") if label else Markup(""))
+    return Markup("").join(parts) + (text(2, 11, label, kind="label") if label else Markup(""))
 
 
 def shift_axis(frame: Frame, places: Sequence[tuple[float, str]], place: Map, label: str = "") -> Markup:

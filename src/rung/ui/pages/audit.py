@@ -61,7 +61,7 @@ def audit(visit: Visit) -> Page:
 def verify(visit: Visit) -> Page:
     """The chain, recomputed now."""
     held = visit.ask(VerifyAudit())
-    facts = [
+    facts: list[tuple[str, object]] = [
         ("events", number(held.events)),
         ("chain", pill("intact" if held.intact else "broken", "ok" if held.intact else "bad")),
         ("head", words.digest(held.head)),
@@ -92,7 +92,7 @@ def prediction(visit: Visit) -> Page:
     """One prediction, back to rows, code, environment and person."""
     held = visit.ask(FindPrediction(id=visit.path["id"]))
     trace = visit.ask(TracePrediction(id=held.id, deployment=held.deployment))
-    facts = [
+    facts: list[tuple[str, object]] = [
         ("score", number(held.score)),
         ("deployment", link(f"{held.deployment}, revision {held.revision}", "deployments", held.deployment)),
         ("version", link(f"{held.model}:{held.number}", "models", held.model, held.number)),
@@ -118,7 +118,7 @@ def settings(visit: Visit) -> Page:
     members = visit.find(ListPrincipals()) or ()
     from importlib.metadata import version  # noqa: PLC0415 - read once a visit
 
-    facts = [
+    facts: list[tuple[str, object]] = [
         ("you", me.principal.name),
         ("role", me.role or MISSING),
         ("project", me.project.name),

@@ -11,6 +11,7 @@ from rung.ui.charts.svg import Figure
 from rung.ui.words import MISSING, day, link, number, pill, share, when
 
 _MOST_COLUMNS = 24
+_ALERTS = 12
 
 
 def monitors(visit: Visit) -> Page:
@@ -80,14 +81,19 @@ def monitor(visit: Visit) -> Page:
     ]
     alerts = [
         (f"{day(a.start)} – {day(a.end)}", pill(a.rule, "bad"), a.message, link("incident", "incidents", a.incident))
-        for a in reversed(report.alerts)
+        for a in report.alerts[: -_ALERTS - 1 : -1]
     ]
     rows = [_row(w) for w in reversed(windows)]
     blocks = [
         stats,
         Charts([*_performance(windows), _coverage(windows)]),
         Charts([_drift(windows)] if any(w.drift for w in windows) else []),
-        Table(("window", "rule", "what", "incident"), alerts, "Alerts" if alerts else ""),
+        Table(
+            ("window", "rule", "what", "incident"),
+            alerts,
+            "Newest alerts" if alerts else "",
+            note=f"{len(report.alerts)} in all; each incident lists its own." if len(report.alerts) > _ALERTS else "",
+        ),
         Table(
             ("window", "column", "fault", "share", "usual", "what"),
             faults[:100],
@@ -134,7 +140,9 @@ def _performance(windows: tuple[WindowReport, ...]) -> list[Figure]:
 
 def _coverage(windows: tuple[WindowReport, ...]) -> Figure:
     points = tuple((w.end.timestamp(), w.labelled_share * 100) for w in windows)
-    return line_chart("Share of predictions whose label has arrived", [Series("labelled", points)], y_label="per cent", time=True)
+    return line_chart(
+        "Share of predictions whose label has arrived", [Series("labelled", points)], y_label="per cent", time=True, span=(0, 100)
+    )
 
 
 def _drift(windows: tuple[WindowReport, ...]) -> Figure:
