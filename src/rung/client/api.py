@@ -19,6 +19,7 @@ _EXPORTS = {
     "log_dataset": "rung.client.current",
     "log_artifact": "rung.client.current",
     "register_model": "rung.client.registry",
+    "DatasetRef": "rung.data.records",
     "step": "rung.pipelines.authoring",
     "pipeline": "rung.pipelines.authoring",
 }

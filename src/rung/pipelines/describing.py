@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 
 from rung.core.errors import Invalid, RungError
+from rung.core.records import decoded
+from rung.data.records import DatasetRef
 from rung.pipelines.authoring import Pipeline
 from rung.pipelines.records import ParamSpec, PipelineInfo, StepSpec
 from rung.pipelines.tracing import trace
@@ -60,9 +62,8 @@ def typed_params(pipeline: Pipeline[..., Any], given: Mapping[str, Any]) -> dict
 def _typed(pipeline: str, name: str, value: Any, hint: Any) -> Any:
     if hint is None:
         return value
-    from_text = getattr(hint, "from_text", None)
-    if isinstance(value, str) and callable(from_text):
-        return from_text(value)
+    if isinstance(value, str) and hint is DatasetRef:
+        return dataset_ref(value)
     if isinstance(value, str) and hint is not str and _is_container(hint):
         with contextlib.suppress(msgspec.DecodeError):
             value = msgspec.json.decode(value)
@@ -78,6 +79,12 @@ def _typed(pipeline: str, name: str, value: Any, hint: Any) -> Any:
 
 def _type_of_default(parameter: inspect.Parameter) -> Any:
     return type(parameter.default) if isinstance(parameter.default, (bool, int, float)) else None
+
+
+def dataset_ref(text: str) -> DatasetRef:
+    """A dataset version from ``name:number``. Raises Invalid."""
+    name, _, number = text.rpartition(":")
+    return decoded({"dataset": name, "number": int(number) if number.isdigit() else number}, DatasetRef)
 
 
 def _is_container(hint: Any) -> bool:

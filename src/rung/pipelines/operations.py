@@ -10,6 +10,8 @@ from rung.core.errors import AlreadyExists, Conflict, Invalid
 from rung.core.ids import new_id
 from rung.core.records import Page
 from rung.core.requests import handles
+from rung.data.records import DatasetRef
+from rung.data.store import DataStore
 from rung.governance.lineage import link, node
 from rung.governance.store import GovernanceStore
 from rung.pipelines import records as r
@@ -249,8 +251,9 @@ def start(scope: Scope, request: r.RunPipeline, *, reproduces: str | None = None
             code="pipelines.missing_param",
             hint=f"Pass -p {missing[0]}=….",
         )
+    params = {name: _pinned(scope, known.get(name), value) for name, value in request.params.items()}
     run = r.PipelineRun(
-        id=new_id(), number=store.next_number(request.pipeline), pipeline=request.pipeline, status="queued", params=request.params,
+        id=new_id(), number=store.next_number(request.pipeline), pipeline=request.pipeline, status="queued", params=params,
         cause=request.cause, seed=request.seed, use_cache=request.use_cache, created_at=scope.now, created_by=_caller(scope),
         reproduces=reproduces,
     )  # fmt: skip
@@ -261,6 +264,9 @@ def start(scope: Scope, request: r.RunPipeline, *, reproduces: str | None = None
     )  # fmt: skip
     _hold(scope, job.id, request.held)
     link(scope, node("principal", run.created_by), "started", node("pipeline_run", run.id))
+    for name, value in params.items():
+        if _takes_dataset(known.get(name)):
+            link(scope, node("dataset_version", str(value)), "input_of", node("pipeline_run", run.id))
     if request.cause.kind == "decision" and request.cause.subject:
         link(scope, node("decision", request.cause.subject), "started", node("pipeline_run", run.id))
     return run
@@ -321,6 +327,20 @@ def _fire(scope: Scope, store: PipelineStore, trigger: r.Trigger, cause: str, re
     )
     store.add_fire(fire)
     return fire
+
+
+def _takes_dataset(spec: r.ParamSpec | None) -> bool:
+    return spec is not None and spec.type == DatasetRef.__name__
+
+
+def _pinned(scope: Scope, spec: r.ParamSpec | None, value: object) -> object:
+    """A dataset's name as its newest version at this instant, ``name:number``, so that the run's inputs are fixed. Raises NotFound."""
+    if not _takes_dataset(spec):
+        return value
+    name, number = (value.get("dataset"), value.get("number")) if isinstance(value, dict) else (str(value).partition(":")[::2])
+    wanted = int(number) if number and str(number).isdigit() else None
+    found = DataStore(scope.connection, scope.project).version(str(name), wanted)
+    return f"{found.dataset}:{found.number}"
 
 
 def _hold(scope: Scope, job: str, owner: str | None) -> None:

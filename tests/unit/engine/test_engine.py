@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+import rung
 from rung.app.local import LocalTransport, local_transport
 from rung.app.opening import open_platform
 from rung.client.client import Client
@@ -18,6 +21,7 @@ from rung.core.clock import FixedClock, SystemClock
 from rung.core.errors import Conflict, Invalid, NotFound
 from rung.core.events import SUBSCRIBERS, on
 from rung.core.settings import Settings, load_settings
+from rung.data.records import DatasetRef
 from rung.engine.loop import Engine
 from rung.governance.records import PrincipalCreated
 from rung.pipelines.authoring import pipeline, step
@@ -232,20 +236,18 @@ def test_an_output_that_cannot_be_kept_is_one_clear_message(client: Client) -> N
 
 
 def test_independent_steps_run_side_by_side(client: Client) -> None:
+    both_there = threading.Barrier(2)
+
     @step
-    def nap(name: str) -> str:
-        time.sleep(0.4)
+    def meet(name: str) -> str:
+        both_there.wait(timeout=30)  # alone it would wait in vain
         return name
 
     @pipeline
     def two() -> object:
-        return [nap("a"), nap("b")]
+        return [meet("a"), meet("b")]
 
-    run = client.pipelines.run(two)
-    detail = client.pipelines.get(run.id)
-    first, second = detail.steps
-    assert first.started_at == second.started_at  # begun in one transaction
-    assert run.wall_s < 1.2
+    assert client.pipelines.run(two).status == "succeeded"
 
 
 def test_the_seed_reaches_the_generators(client: Client) -> None:
@@ -425,3 +427,20 @@ def test_an_event_whose_subscriber_fails_is_delivered_again(client: Client) -> N
         SUBSCRIBERS[PrincipalCreated].remove(listen)
         engine.stop()
     assert heard == ["ada", "ada"]
+
+
+def test_a_dataset_parameter_is_pinned_to_the_newest_version_at_the_start(client: Client) -> None:
+    @step
+    def count(data: DatasetRef) -> int:
+        return int(rung.connect().data.frame(data.dataset, data.number).height)
+
+    def counting(data: DatasetRef) -> int:
+        return count(data)
+
+    counting.__annotations__["data"] = DatasetRef
+    client.data.add("flights", pl.DataFrame({"x": [1, 2, 3]}))
+    run = client.pipelines.run(pipeline(counting), {"data": "flights"})
+    assert (run.params, run.error, client.pipelines.output(run.id)) == ({"data": "flights:1"}, "", 3)
+    assert ("dataset_version", "flights:1") in {(n.kind, n.id) for n in client.governance.trace("pipeline_run", run.id).nodes}
+    with pytest.raises(NotFound):
+        client.pipelines.run("counting", {"data": "nothing"})
