@@ -174,11 +174,15 @@ def maturity(story: Any) -> dict[str, Any]:
     """The levels that the records prove, and the next steps."""
     found = story.client.maturity.assess()
     levels = {scale.scale: scale.level for scale in found.scales}
-    sentence = ", ".join(f"{name} {level}" for name, level in levels.items())
-    story.teller.say(f"Maturity: {sentence}")
-    for item in found.next_steps[:3]:
-        story.teller.say(f"  next: {item}")
-    return {"levels": levels, "sentence": sentence, "next": [str(item) for item in found.next_steps[:3]]}
+    sentence = "; ".join(scale.sentence for scale in found.scales)
+    for scale in found.scales:
+        story.teller.say(f"{scale.title}: {scale.sentence}")
+    for item in found.steps[:3]:
+        story.teller.say(f"next: {item.text} — {item.command}{' (planned)' if item.planned else ''}")
+    steps = [
+        {"criteria": list(item.criteria), "text": item.text, "command": item.command, "planned": item.planned} for item in found.steps[:3]
+    ]
+    return {"levels": levels, "reached": {scale.scale: scale.reached for scale in found.scales}, "sentence": sentence, "next": steps}
 
 
 def _money(interval: list[float] | None) -> str:

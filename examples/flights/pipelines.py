@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any
 
 import polars as pl
@@ -87,7 +88,7 @@ def gate(number: int) -> bool:
     for reason in verdict.reasons:
         print(reason)
     evaluation = client.transport.call(_evaluation(verdict.evaluation))
-    rung.log_metrics({name: value for name, value in evaluation.scores.items() if value == value})
+    rung.log_metrics({name: value for name, value in evaluation.scores.items() if isfinite(value)})
     return verdict.passed
 
 

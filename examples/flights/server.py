@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ def settle(client: Any, seconds: float = 180.0) -> None:
             raise SystemExit("The platform did not catch up; look at server.log.")
         busy = client.governance.waiting_events() or any(client.pipelines.runs(status=status).items for status in ("queued", "running"))
         quiet = 0 if busy else quiet + 1
+        time.sleep(0.1)
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    """Wait for a condition, or end the story saying what did not come."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Waited in vain for {what}; look at server.log.")
         time.sleep(0.1)
 
 

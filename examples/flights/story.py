@@ -18,7 +18,7 @@ import polars as pl
 from features import INPUTS, VIEWS
 from pipelines import MODEL
 from report import Teller, summary
-from server import running_platform, settle
+from server import running_platform, settle, wait_until
 from sklearn.metrics import roc_auc_score
 from world import FAULT_END, FAULT_START, World, load_world
 
@@ -116,7 +116,7 @@ def launch(story: Story) -> None:
     """The first model: trained by the pipeline, through its gates, deployed and watched."""
     client, teller, start = story.client, story.teller, first_of(3)
     with story.timed("first training"):
-        client.pipelines.register()
+        wait_until(lambda: any(known.name == "train" for known in client.pipelines.list()), "the server to read the pipelines")
         run = client.pipelines.run("train", {"as_of": start.isoformat()}, wait=True)
     if run.status != "succeeded":
         raise SystemExit(f"The first training failed: {run.error}")

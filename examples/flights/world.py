@@ -55,8 +55,8 @@ def load_world() -> World:
     airports = pl.read_csv(folder / "airports.csv", null_values=["NA", r"\N"]).select(dest="faa", tz=pl.col("tz").cast(pl.Int64), dst="dst")
     weather = pl.read_csv(folder / "weather.csv", null_values="NA", infer_schema_length=None).select(
         "origin",
-        observed=_instant("time_hour"),
-        known=_instant("time_hour") + timedelta(hours=1),
+        _instant("time_hour").alias("observed"),
+        (_instant("time_hour") + timedelta(hours=1)).alias("known"),
         *(pl.col(name).cast(pl.Float64) for name in WEATHER),
     )
     return World(flights=_with_arrivals(flights, airports, planes), weather=weather.sort("observed"))

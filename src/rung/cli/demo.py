@@ -59,7 +59,8 @@ def _example() -> Path:
     import rung  # noqa: PLC0415
 
     package = Path(rung.__file__).resolve().parent
-    for place in (package / "examples" / "flights", package.parent.parent / "examples" / "flights"):
-        if (place / "story.py").is_file():
-            return place
-    fail("The example project is not installed.", hint="Install rung[demo] again.")
+    places = [package / "examples" / "flights", package.parent.parent / "examples" / "flights"]
+    found = next((place for place in places if (place / "story.py").is_file()), None)
+    if found is not None:
+        return found
+    return fail("The example project is not installed.", hint="Install rung[demo] again.")
