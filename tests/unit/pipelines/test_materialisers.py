@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -32,7 +33,7 @@ class Point(msgspec.Struct, frozen=True):
     y: float
 
 
-def _round_trip(value: object, scratch: Path) -> object:
+def _round_trip(value: object, scratch: Path) -> Any:
     kind, payload = materialise(value, where="output 'x' of step 's'")
     return load(kind, payload, scratch)
 
