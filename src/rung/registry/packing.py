@@ -49,7 +49,7 @@ def pack(estimator: Any, example: pl.DataFrame, *, task: Task | None = None, for
     head = example.head(_TRIED_ROWS)
     scores = _tried(scorer, head)
     classes = _classes(estimator, found, scores)
-    nullable = frozenset(column for column in head.columns if _takes_null(scorer, head.head(2), column))
+    nullable = frozenset(_nullable(scorer, head.head(2)))
     outputs = tuple(Field(name=column, dtype="Float64") for column in _output_names(found, classes))
     _same_as(estimator, head, found, scores)
     return Packed(name, files, signature_of(example, outputs, nullable), found, classes, _libraries(kind.libraries))
@@ -90,8 +90,15 @@ def _tried(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:
         ) from None
 
 
-def _takes_null(scorer: Scorer, rows: pl.DataFrame, column: str) -> bool:
-    emptied = rows.with_columns(pl.lit(None, dtype=rows[column].dtype).alias(column))
+def _nullable(scorer: Scorer, rows: pl.DataFrame) -> list[str]:
+    """Columns the model can do without: all, if a row without any value is scored, else those tried one by one."""
+    if _takes_null(scorer, rows, rows.columns):
+        return rows.columns
+    return [column for column in rows.columns if _takes_null(scorer, rows, [column])]
+
+
+def _takes_null(scorer: Scorer, rows: pl.DataFrame, columns: list[str]) -> bool:
+    emptied = rows.with_columns(pl.lit(None, dtype=rows[column].dtype).alias(column) for column in columns)
     try:
         return bool(np.isfinite(scorer(emptied)).all())
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, pl.exceptions.PolarsError):

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import ThreadpoolController
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
 from rung.registry.format import FORMATS, Scorer, only_file
 
 FILE = "model.skops"
+_FEW_ROWS = 2000
 TRUSTED = frozenset(
     {
         "collections.OrderedDict",
@@ -112,10 +116,21 @@ def scorer(estimator: Any, task: Task) -> Scorer:
     ask = getattr(estimator, method)
 
     def score(frame: pl.DataFrame) -> np.ndarray:
-        found = np.asarray(ask(frame if by_name else _numbers(frame)), dtype=np.float64)
+        with _threads(frame.height):
+            found = np.asarray(ask(frame if by_name else _numbers(frame)), dtype=np.float64)
         return found[:, 1] if task == "binary" else found.ravel() if task == "regression" else found
 
     return score
+
+
+def _threads(rows: int) -> AbstractContextManager[object]:
+    """One OpenMP thread for few rows: waking the others costs boosted trees more, a tree at a time, than they save."""
+    return _controller().limit(limits=1, user_api="openmp") if rows < _FEW_ROWS else nullcontext()
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through the loaded libraries, hence once; scikit-learn is loaded by now
 
 
 def _trusted(data: bytes) -> list[str]:
