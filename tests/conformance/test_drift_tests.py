@@ -26,11 +26,7 @@ CATEGORY = {
     "empty current": ({"a": 3}, {}),
     "both empty": ({}, {}),
 }
-CASES = [
-    (name, case)
-    for name in DRIFT_TESTS.names()
-    for case in (NUMERIC if DRIFT_TESTS.get(name).kind == "numeric" else CATEGORY)
-]
+CASES = [(name, case) for name in DRIFT_TESTS.names() for case in (NUMERIC if DRIFT_TESTS.get(name).kind == "numeric" else CATEGORY)]
 
 
 def _pair(name: str, case: str) -> NumericPair | CategoryPair:

@@ -98,7 +98,11 @@ def _tell(diagnosis: Any) -> None:
     table(("cause", "strength", "evidence", "value", "line"), rows, title="Evidence, by rank")
     loss = diagnosis.loss
     if loss and loss.loss is not None:
-        click.echo(f"Loss: {loss.loss:.3f} points of {loss.metric} ({loss.loss_low:.3f} to {loss.loss_high:.3f}) on {loss.labelled} labelled rows.")
+        click.echo(
+            f"Loss: {loss.loss:.3f} points of {loss.metric} ({loss.loss_low:.3f} to {loss.loss_high:.3f}) on {loss.labelled} labelled rows."
+        )
     gain = diagnosis.gain
     if gain:
-        click.echo(f"What recent labels could add: AUC {gain.auc_served:.3f} -> {gain.auc_corrected:.3f}, log loss {gain.gain:.4f} less per row ({gain.low:.4f} to {gain.high:.4f}), on days held out.")
+        click.echo(
+            f"What recent labels could add: AUC {gain.auc_served:.3f} -> {gain.auc_corrected:.3f}, log loss {gain.gain:.4f} less per row ({gain.low:.4f} to {gain.high:.4f}), on days held out."
+        )

@@ -21,7 +21,12 @@ def command() -> None:
 @click.argument("deployment")
 @click.option("--window-days", default=7, show_default=True, help="Length of a window.")
 @click.option("--reference", default=None, help="Dataset version to compare with, NAME:NUMBER; default: the model's training rows.")
-@click.option("--metric", type=click.Choice(["auc", "log_loss", "brier", "accuracy", "mae", "rmse"]), default=None, help="Metric that is judged; default auc.")
+@click.option(
+    "--metric",
+    type=click.Choice(["auc", "log_loss", "brier", "accuracy", "mae", "rmse"]),
+    default=None,
+    help="Metric that is judged; default auc.",
+)
 @click.option("--alert-line", type=float, default=None, help="Value of the metric that must not be crossed.")
 @click.option("--allowed-loss", default=0.02, show_default=True, help="Points of the metric it may fall below the model's own evaluation.")
 @click.option("--label-delay-days", default=1.0, show_default=True, help="Days until every label is due.")

@@ -49,7 +49,7 @@ class MonitoringVerbs:
         blob = _parquet(labels)
         if blob is not None:
             return self._transport.call(r.AddLabels(deployment=deployment, blob=self._transport.put_blob(blob), source=source))
-        rows = tuple(label for label in labels if isinstance(label, r.Label))
+        rows = tuple(label for label in labels if isinstance(label, r.Label)) if isinstance(labels, Iterable) else ()
         return self._transport.call(r.AddLabels(deployment=deployment, labels=rows, source=source))
 
     def label_batches(self, deployment: str) -> tuple[r.LabelBatch, ...]:
@@ -98,6 +98,7 @@ def _parquet(labels: Any) -> bytes | None:
     if not hasattr(labels, "write_parquet") and not isinstance(labels, (str, Path)):
         return None
     import io  # noqa: PLC0415 - with Polars, for those who bring a table
+
     import polars as pl  # noqa: PLC0415
 
     from rung.core.errors import Invalid  # noqa: PLC0415
@@ -107,7 +108,9 @@ def _parquet(labels: Any) -> bytes | None:
         try:
             labels = pl.read_csv(path, try_parse_dates=True) if path.suffix == ".csv" else pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise Invalid(f"{path} cannot be read as labels: {error}.", code="monitoring.labels_unreadable", hint="Give Parquet or CSV.") from None
+            raise Invalid(
+                f"{path} cannot be read as labels: {error}.", code="monitoring.labels_unreadable", hint="Give Parquet or CSV."
+            ) from None
     buffer = io.BytesIO()
     labels.write_parquet(buffer)
     return buffer.getvalue()

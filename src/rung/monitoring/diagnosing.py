@@ -27,7 +27,9 @@ LOOK_BACK = timedelta(days=28)
 _REPLAYED = 2000
 
 
-def diagnose(scope: Scope, incident: Incident, monitor: Monitor, windows: tuple[WindowReport, ...], as_of: datetime) -> Callable[[Scope], Diagnosis]:
+def diagnose(
+    scope: Scope, incident: Incident, monitor: Monitor, windows: tuple[WindowReport, ...], as_of: datetime
+) -> Callable[[Scope], Diagnosis]:
     """Diagnose an incident from its stored windows and the rows behind them; the answer saves it."""
     evidence = gathered(scope, incident, monitor, windows, as_of)
     findings = ranked([found for _, test in DIAGNOSES.items() if (found := test(evidence))]) or (_nothing(),)
@@ -57,7 +59,11 @@ def gathered(scope: Scope, incident: Incident, monitor: Monitor, windows: tuple[
     length = timedelta(days=monitor.window_days)
     since = end - max(LOOK_BACK, length * monitor.performance_windows)
     rows = served(scope, monitor, since, end, as_of)
-    version = serving_version(scope, rows.between(end - length, end)) if len(rows.between(end - length, end)) else serving_version(scope, rows.frame)
+    version = (
+        serving_version(scope, rows.between(end - length, end))
+        if len(rows.between(end - length, end))
+        else serving_version(scope, rows.frame)
+    )
     current = _suspected(rows, incident, version, windows)
     standard = standard_of(scope, monitor, version)
     performance = None
@@ -103,7 +109,9 @@ def _replay(scope: Scope, version: ModelVersion, frame: pl.DataFrame) -> Replay 
 
 
 def _nothing() -> Finding:
-    return Finding(cause="none", strength=0.0, summary="No cause was found: input, scores and labels look as they did.", remedy="Keep watching.")
+    return Finding(
+        cause="none", strength=0.0, summary="No cause was found: input, scores and labels look as they did.", remedy="Keep watching."
+    )
 
 
 def save(scope: Scope, diagnosis: Diagnosis) -> Diagnosis:

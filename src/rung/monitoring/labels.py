@@ -28,7 +28,9 @@ def delivered(request_labels: tuple[Label, ...], blob: bytes | None, now: dateti
     missing = {"prediction_id", "label"} - set(frame.columns)
     if missing:
         raise Invalid(
-            f"The labels lack {' and '.join(sorted(missing))}.", code="monitoring.label_columns", hint=f"Name the columns {', '.join(_COLUMNS)}."
+            f"The labels lack {' and '.join(sorted(missing))}.",
+            code="monitoring.label_columns",
+            hint=f"Name the columns {', '.join(_COLUMNS)}.",
         )
     for name in ("event_time", "arrived_at"):
         if name not in frame.columns:
@@ -41,7 +43,9 @@ def delivered(request_labels: tuple[Label, ...], blob: bytes | None, now: dateti
     )
     bad = frame.filter(pl.col("prediction_id").is_null() | pl.col("label").is_null())
     if len(bad):
-        raise Invalid(f"{len(bad)} of {len(frame)} labels lack an id or a value.", code="monitoring.null_labels", hint="Leave those rows out.")
+        raise Invalid(
+            f"{len(bad)} of {len(frame)} labels lack an id or a value.", code="monitoring.null_labels", hint="Leave those rows out."
+        )
     return frame.sort("prediction_id", "arrived_at", maintain_order=True).unique("prediction_id", keep="last", maintain_order=True)
 
 
@@ -60,7 +64,9 @@ def _of_parquet(blob: bytes) -> pl.DataFrame:
     try:
         return pl.read_parquet(io.BytesIO(blob))
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise Invalid(f"The labels are not Parquet: {error}.", code="monitoring.labels_unreadable", hint="Write them with write_parquet.") from None
+        raise Invalid(
+            f"The labels are not Parquet: {error}.", code="monitoring.labels_unreadable", hint="Write them with write_parquet."
+        ) from None
 
 
 def _plain_label(series: pl.Series) -> pl.Series:

@@ -25,7 +25,9 @@ def add_monitor(request: r.AddMonitor, scope: Scope) -> r.Monitor:
     store = _store(scope)
     held = store.find_monitor(request.deployment)
     if held and not request.replace:
-        raise AlreadyExists(f"{request.deployment!r} is watched already.", code="monitoring.monitor_exists", hint="Add it again with replace to change it.")
+        raise AlreadyExists(
+            f"{request.deployment!r} is watched already.", code="monitoring.monitor_exists", hint="Add it again with replace to change it."
+        )
     sources.ask(scope, GetDeployment(deployment=request.deployment))
     if request.reference_number is not None and request.reference_dataset is None:
         raise Invalid("A reference number needs a reference dataset.", code="monitoring.no_reference_dataset", hint="Name the dataset too.")
@@ -224,7 +226,9 @@ def get_diagnosis(request: r.GetDiagnosis, scope: Scope) -> r.Diagnosis:
     made = store.diagnoses(store.incident(request.diagnosis).id)
     if not made:
         raise NotFound(
-            f"Incident {request.diagnosis!r} is not diagnosed yet.", code="monitoring.no_diagnosis", hint=f"Run `rung incident diagnose {request.diagnosis}`."
+            f"Incident {request.diagnosis!r} is not diagnosed yet.",
+            code="monitoring.no_diagnosis",
+            hint=f"Run `rung incident diagnose {request.diagnosis}`.",
         )
     return made[0]
 

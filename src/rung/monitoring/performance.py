@@ -75,5 +75,3 @@ def _loss(standard: Standard, value: Estimate | None) -> Estimate | None:
     difference = standard.own.value - value.value
     error = float(np.hypot(standard.own.error, value.error))
     return Estimate(difference if more_is_better(standard.metric) else -difference, error)
-
-

@@ -26,7 +26,16 @@ def performance(scope: Scope, monitor: Monitor, bounds: tuple[datetime, ...], as
         frame = rows.between(start, end)
         if frame.is_empty():
             found.append(
-                Performance(start=start, end=end, as_of=as_of, rows=0, labelled=0, labelled_share=0.0, metric=monitor.metric, final=is_final(monitor, end, as_of))
+                Performance(
+                    start=start,
+                    end=end,
+                    as_of=as_of,
+                    rows=0,
+                    labelled=0,
+                    labelled_share=0.0,
+                    metric=monitor.metric,
+                    final=is_final(monitor, end, as_of),
+                )
             )
             continue
         standard = standard_of(scope, monitor, serving_version(scope, frame))

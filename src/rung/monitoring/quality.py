@@ -48,7 +48,9 @@ class History:
         return self.frame.select(TIME, column).filter(keep)
 
 
-def history(reference: Reference, served: pl.DataFrame, before: datetime, spoiled: dict[str, tuple[tuple[datetime, datetime], ...]]) -> History:
+def history(
+    reference: Reference, served: pl.DataFrame, before: datetime, spoiled: dict[str, tuple[tuple[datetime, datetime], ...]]
+) -> History:
     """Reference rows older than the served ones, then the served rows before an instant.
 
     A reference without times is spread over the weeks before the first served row, in its own order.
@@ -56,7 +58,9 @@ def history(reference: Reference, served: pl.DataFrame, before: datetime, spoile
     served = served.filter(pl.col(TIME) < before)
     first = served[TIME].min() if len(served) else before
     columns = [name for name in reference.columns if name in reference.frame.columns]
-    past = reference.frame.select(*columns, *([reference.time_column] if reference.time_column and reference.time_column not in columns else []))
+    past = reference.frame.select(
+        *columns, *([reference.time_column] if reference.time_column and reference.time_column not in columns else [])
+    )
     if reference.time_column:
         past = past.with_columns(pl.col(reference.time_column).alias(TIME)).filter(pl.col(TIME) < first).sort(TIME)
     else:
@@ -74,7 +78,9 @@ def faults(reference: Reference, past: History, current: pl.DataFrame, *, length
     found: list[QualityFault] = []
     for name, held in reference.columns.items():
         if name not in current.columns:
-            found.append(QualityFault(column=name, kind="missing", share=1.0, reference_share=0.0, statement=f"{name} is not delivered any more."))
+            found.append(
+                QualityFault(column=name, kind="missing", share=1.0, reference_share=0.0, statement=f"{name} is not delivered any more.")
+            )
             continue
         rows = current.select(TIME, name).sort(TIME)
         if held.numeric and not rows[name].dtype.is_numeric() and rows[name].null_count() < len(rows):
@@ -120,7 +126,13 @@ def _unit(name: str, broken: UnitBreak, rows: int) -> QualityFault:
         f"(distance {broken.distance:.2f}, largest natural one {broken.natural:.2f}, {broken.restored:.2f} once converted back)."
     )
     return QualityFault(
-        column=name, kind="unit", share=broken.rows / rows, reference_share=0.0, statement=statement, since=from_micros(broken.start), until=from_micros(broken.end)
+        column=name,
+        kind="unit",
+        share=broken.rows / rows,
+        reference_share=0.0,
+        statement=statement,
+        since=from_micros(broken.start),
+        until=from_micros(broken.end),
     )
 
 
@@ -226,7 +238,11 @@ def _duplicates(reference: Reference, current: pl.DataFrame) -> list[QualityFaul
     share = 1 - current.select(columns).n_unique() / len(current)
     frame, time = reference.frame, reference.time_column
     known = [name for name in reference.columns if name in frame.columns]
-    usual = 1 - frame.select(*known, *([time] if time and time not in known else [])).n_unique() / max(len(frame), 1) if time and len(frame) else share
+    usual = (
+        1 - frame.select(*known, *([time] if time and time not in known else [])).n_unique() / max(len(frame), 1)
+        if time and len(frame)
+        else share
+    )
     if share - usual < _DUPLICATE_RISE:
         return []
     statement = f"{share:.1%} of the rows repeat another row in every column; {usual:.1%} in the reference."

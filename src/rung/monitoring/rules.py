@@ -103,7 +103,11 @@ def alerts_of(monitor: Monitor, windows: Sequence[WindowReport]) -> list[tuple[A
     steady = sorted(c for c in drifted_columns(newest) if sum(c in drifted_columns(w) for w in recent) >= need)
     if steady:
         raised.append(("drift", tuple(steady), f"{len(steady)} of {len(newest.drift)} columns drifted: {', '.join(steady[:5])}."))
-    if sum(w.score is not None and w.score.verdict == "drifted" for w in recent) >= need and newest.score and newest.score.verdict == "drifted":
+    if (
+        sum(w.score is not None and w.score.verdict == "drifted" for w in recent) >= need
+        and newest.score
+        and newest.score.verdict == "drifted"
+    ):
         raised.append(("score", (), f"Scores drifted: distance {newest.score.effect:.3f}, floor {newest.score.floor:.3f}."))
     if performance_fell(monitor, newest.recent) and sum(performance_fell(monitor, w.recent) for w in recent) >= need:
         raised.append(("performance", (), performance_sentence(newest.recent)))

@@ -12,7 +12,7 @@ from rung.core.ids import new_id
 from rung.core.records import replaced
 from rung.monitoring import labels as truth
 from rung.monitoring import sources
-from rung.monitoring.columns import SCORE, compared
+from rung.monitoring.columns import SCORE, Reference, compared
 from rung.monitoring.evidence import days, gain_of, matrix
 from rung.monitoring.performance import Standard, labelled_arrays, measured
 from rung.monitoring.quality import broken_expectations, faults, history, stretches, too_few_rows
@@ -26,9 +26,20 @@ from rung.monitoring.records import (
     Monitor,
     MonitorReport,
     Performance,
+    RetrainingGain,
     WindowReport,
 )
-from rung.monitoring.rules import FEWEST_LABELS, MATURE_SHARE, alerts_of, due_windows, group_of, is_final, recovered, same_trouble, window_sentence
+from rung.monitoring.rules import (
+    FEWEST_LABELS,
+    MATURE_SHARE,
+    alerts_of,
+    due_windows,
+    group_of,
+    is_final,
+    recovered,
+    same_trouble,
+    window_sentence,
+)
 from rung.monitoring.store import MonitoringStore
 from rung.registry.records import ModelVersion
 from rung.stats.outcomes import estimate
@@ -69,7 +80,9 @@ def run(scope: Scope, monitor: Monitor, as_of: datetime) -> Callable[[Scope], Mo
     rows = served(scope, monitor, None if begin is None else begin - LOOK_BACK, as_of, as_of)
     watermark, first = rows.frame["event_time"].max(), rows.frame["event_time"].min()
     if not isinstance(watermark, datetime) or not isinstance(first, datetime):
-        return lambda _: MonitorReport(deployment=monitor.deployment, as_of=as_of, watermark=None, windows=(), sentence=f"{monitor.deployment} has no predictions yet.")
+        return lambda _: MonitorReport(
+            deployment=monitor.deployment, as_of=as_of, watermark=None, windows=(), sentence=f"{monitor.deployment} has no predictions yet."
+        )
     first = first if begin is None else max(first, begin)
     due = due_windows(monitor, first=first, watermark=watermark, as_of=as_of, final=final)
     kept = {window.start: window for window in stored}
@@ -146,7 +159,8 @@ def _recent(
         frame = frame.filter((pl.col("event_time") < low) | (pl.col("event_time") >= high))
     if frame.is_empty():
         return None
-    return measured(frame, standard, start=max(since, frame["event_time"].min()), end=end, as_of=rows.as_of, final=False)
+    first = frame["event_time"].min()
+    return measured(frame, standard, start=first if isinstance(first, datetime) else since, end=end, as_of=rows.as_of, final=False)
 
 
 def _gain(

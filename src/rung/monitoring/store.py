@@ -107,9 +107,7 @@ class MonitoringStore:
         """The monitor of a deployment. Raises NotFound."""
         found = self.find_monitor(deployment)
         if found is None:
-            raise NotFound(
-                f"Nothing watches {deployment!r}.", code="monitoring.no_monitor", hint=f"Run `rung monitor add {deployment}`."
-            )
+            raise NotFound(f"Nothing watches {deployment!r}.", code="monitoring.no_monitor", hint=f"Run `rung monitor add {deployment}`.")
         return found
 
     def monitors(self) -> tuple[Monitor, ...]:
@@ -195,7 +193,12 @@ class MonitoringStore:
         """Append a diagnosis; a second one of the same incident and instant is refused."""
         self._connection.execute(
             DIAGNOSIS.insert().values(
-                id=diagnosis.id, project=self._project, incident=diagnosis.incident, as_of=diagnosis.as_of, cause=diagnosis.cause, body=diagnosis
+                id=diagnosis.id,
+                project=self._project,
+                incident=diagnosis.incident,
+                as_of=diagnosis.as_of,
+                cause=diagnosis.cause,
+                body=diagnosis,
             )
         )
 
@@ -211,7 +214,7 @@ class MonitoringStore:
 
     def add_label_batch(self, batch: LabelBatch) -> None:
         """Append a delivery of labels; the same bytes a second time are refused."""
-        values = {name: getattr(batch, name) for name in LABEL_BATCH.c.keys() if name != "project"}
+        values = {name: getattr(batch, name) for name in LabelBatch.__struct_fields__ if name != "repeated"}
         self._connection.execute(LABEL_BATCH.insert().values(project=self._project, **values))
 
     def label_batches(self, deployment: str) -> tuple[LabelBatch, ...]:

@@ -48,7 +48,9 @@ def auc(labels: Floats, scores: Floats) -> Estimate | None:
 
 def _midranks(values: Floats) -> Floats:
     order = np.sort(values)
-    return np.asarray((np.searchsorted(order, values, side="left") + np.searchsorted(order, values, side="right") + 1) / 2, dtype=np.float64)
+    return np.asarray(
+        (np.searchsorted(order, values, side="left") + np.searchsorted(order, values, side="right") + 1) / 2, dtype=np.float64
+    )
 
 
 def mean_estimate(losses: Floats) -> Estimate | None:
@@ -84,4 +86,9 @@ def estimate(metric: str, labels: Floats, scores: Floats, threshold: float = 0.5
 def confusion(labels: Floats, scores: Floats, threshold: float) -> dict[str, int]:
     """Counts tp, fp, fn, tn of scores at or above a threshold."""
     said, true = scores >= threshold, labels > 0.5  # noqa: PLR2004 - labels are 0 and 1
-    return {"tp": int((said & true).sum()), "fp": int((said & ~true).sum()), "fn": int((~said & true).sum()), "tn": int((~said & ~true).sum())}
+    return {
+        "tp": int((said & true).sum()),
+        "fp": int((said & ~true).sum()),
+        "fn": int((~said & true).sum()),
+        "tn": int((~said & ~true).sum()),
+    }

@@ -71,7 +71,7 @@ class CategoryPair:
     @property
     def empty(self) -> bool:
         """Whether one side has no value."""
-        return self.reference.sum() == 0 or self.current.sum() == 0
+        return bool(self.reference.sum() == 0 or self.current.sum() == 0)
 
     @cached_property
     def shares(self) -> tuple[Floats, Floats]:

@@ -112,8 +112,8 @@ def concept_change(features: Floats, labels: Floats, scores: Floats, days: Ints,
     positives = int(labels.sum())
     if min(positives, labels.size - positives) < _ENOUGH_PER_CLASS * FOLDS or np.unique(days).size < _FEWEST_DAYS:
         return None
-    features, labels, scores, days = (_thin(a) for a in (features, labels, scores, days))
-    features = _coarse(features)
+    every = max(1, -(-labels.size // _MOST_ROWS))
+    features, labels, scores, days = _coarse(features[::every]), labels[::every], scores[::every], days[::every]
     offset = logits(scores)
     fold = _time_folds(days)
     base, corrected = np.empty_like(offset), np.empty_like(offset)
@@ -213,7 +213,7 @@ def _time_folds(days: Ints) -> Ints:
 
 def _by_day(values: Floats, days: Ints) -> Floats:
     _, place = np.unique(days, return_inverse=True)
-    return np.bincount(place, weights=values)
+    return np.asarray(np.bincount(place, weights=values), dtype=np.float64)
 
 
 def _clustered_error(values: Floats, days: Ints) -> float:

@@ -104,7 +104,9 @@ def test_performance_falls_only_beyond_its_noise_and_on_mature_labels(measured: 
 
 
 def test_a_model_that_recent_labels_can_correct_is_out_of_date() -> None:
-    gain = RetrainingGain(rows=9000, days=28, gain=0.02, low=0.01, high=0.03, t=3.0, auc_served=0.68, auc_corrected=0.74, served={}, corrected={})
+    gain = RetrainingGain(
+        rows=9000, days=28, gain=0.02, low=0.01, high=0.03, t=3.0, auc_served=0.68, auc_corrected=0.74, served={}, corrected={}
+    )
     windows = [_window(0, gain=gain), _window(1, gain=gain)]
     assert [rule for rule, _, _ in rules.alerts_of(MONITOR, windows)] == ["performance"]
     assert not rules.outdated(msgspec.structs.replace(gain, t=1.5))

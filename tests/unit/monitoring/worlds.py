@@ -19,7 +19,12 @@ def rows(days: int, *, first: int = 0, per_hour: int = 8, seed: int = 0, slope: 
     generator = np.random.default_rng(seed)
     n = days * 24 * per_hour
     hours = first * 24 + np.arange(n) / per_hour
-    temp = 50 + 15 * np.sin(2 * np.pi * hours / 24 / 365) + 6 * np.sin(2 * np.pi * hours / 24) + np.repeat(generator.normal(0, 2, days), 24 * per_hour)
+    temp = (
+        50
+        + 15 * np.sin(2 * np.pi * hours / 24 / 365)
+        + 6 * np.sin(2 * np.pi * hours / 24)
+        + np.repeat(generator.normal(0, 2, days), 24 * per_hour)
+    )
     temp = np.round(temp + generator.normal(0, 1, n), 1)
     wind = np.round(np.abs(generator.normal(8, 4, n)))
     sky = generator.choice(["clear", "cloud", "rain"], size=n, p=[0.5, 0.3, 0.2])

@@ -15,7 +15,13 @@ def _weather(days: int, *, first: int = 0, grid: float | None = 0.18, seed: int 
     generator = np.random.default_rng(seed)
     hours = np.arange(first * 24, (first + days) * 24, 0.25)
     spells = np.repeat(generator.normal(0, 3, size=days), 96)
-    values = 50 + 25 * np.sin(2 * np.pi * hours / 24 / 365 - 1.2) + 6 * np.sin(2 * np.pi * hours / 24) + spells + generator.normal(0, 1, hours.size)
+    values = (
+        50
+        + 25 * np.sin(2 * np.pi * hours / 24 / 365 - 1.2)
+        + 6 * np.sin(2 * np.pi * hours / 24)
+        + spells
+        + generator.normal(0, 1, hours.size)
+    )
     if grid:
         values = np.round((values - 32) / grid) * grid + 32
     return Series((START + hours * HOUR).astype(np.int64), values)

@@ -35,7 +35,9 @@ def test_a_distance_has_its_golden_value(name: str, pair: NumericPair | Category
     assert DRIFT_TESTS.get(name).score(pair) == pytest.approx(value, rel=1e-9)
 
 
-@pytest.mark.parametrize(("name", "pair", "p"), [("ks", NUMBERS, 3.4720303957e-09), ("chi2", CATEGORIES, 3.32230920521e-10), ("chi2", FLAGS, 0.0188572437685)])
+@pytest.mark.parametrize(
+    ("name", "pair", "p"), [("ks", NUMBERS, 3.4720303957e-09), ("chi2", CATEGORIES, 3.32230920521e-10), ("chi2", FLAGS, 0.0188572437685)]
+)
 def test_a_p_value_is_that_of_scipy(name: str, pair: NumericPair | CategoryPair, p: float) -> None:
     assert DRIFT_TESTS.get(name).p(pair) == pytest.approx(p, rel=1e-9)
 

@@ -17,7 +17,11 @@ def concept_drift(evidence: Evidence) -> Finding | None:
     since = evidence.windows[0].start if evidence.windows else None
     facts = (
         Fact(statement=f"t of the log-loss gain over {found.days} days, after an intercept correction.", value=found.t, line=LINE),
-        Fact(statement=f"Log loss saved per row on days held out ({found.gain_low:.4f} to {found.gain_high:.4f}).", value=found.gain, line=0.0),
+        Fact(
+            statement=f"Log loss saved per row on days held out ({found.gain_low:.4f} to {found.gain_high:.4f}).",
+            value=found.gain,
+            line=0.0,
+        ),
         Fact(statement="AUC of the served scores on the same rows.", value=found.auc_served),
         Fact(statement="AUC once corrected.", value=found.auc_corrected, line=found.auc_served),
     )

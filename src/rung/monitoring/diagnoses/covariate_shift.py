@@ -23,7 +23,9 @@ def covariate_shift(evidence: Evidence) -> Finding | None:
         Fact(statement="z of that AUC.", value=found.z, line=_LINE),
     ]
     if evidence.performance and evidence.performance.loss is not None:
-        facts.append(Fact(statement=performance_sentence(evidence.performance), value=evidence.performance.loss, line=evidence.monitor.allowed_loss))
+        facts.append(
+            Fact(statement=performance_sentence(evidence.performance), value=evidence.performance.loss, line=evidence.monitor.allowed_loss)
+        )
     effect = "and the model is worse for it" if harmful else "and the labels show no loss beyond what is allowed"
     return Finding(
         cause="covariate_shift",

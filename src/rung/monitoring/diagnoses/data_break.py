@@ -17,7 +17,8 @@ def data_break(evidence: Evidence) -> Finding | None:
     columns = tuple(dict.fromkeys(fault.column for _, fault in found))
     since = min((fault.since or window.start) for window, fault in found)
     facts = tuple(
-        Fact(statement=fault.statement, value=fault.share, line=fault.reference_share, column=fault.column) for _, fault in found[:_MOST_FACTS]
+        Fact(statement=fault.statement, value=fault.share, line=fault.reference_share, column=fault.column)
+        for _, fault in found[:_MOST_FACTS]
     )
     return Finding(
         cause="data_break",

@@ -35,7 +35,14 @@ def leakage(evidence: Evidence) -> Finding | None:
         error = float(np.hypot(then.error, later.error))
         fall = then.value - later.value
         if fall > _COLLAPSE and fall > _Z * error:
-            facts.append(Fact(statement=f"{column} alone had an AUC of {then.value:.3f} in training, {later.value:.3f} in serving.", value=fall, line=_COLLAPSE, column=column))
+            facts.append(
+                Fact(
+                    statement=f"{column} alone had an AUC of {then.value:.3f} in training, {later.value:.3f} in serving.",
+                    value=fall,
+                    line=_COLLAPSE,
+                    column=column,
+                )
+            )
     if not facts:
         return None
     worst = max(facts, key=lambda fact: fact.value or 0.0)

@@ -21,7 +21,9 @@ def training_serving_skew(evidence: Evidence) -> Finding | None:
     share = float(np.mean(~(np.abs(replay.logged - replay.again) <= _TOLERANCE)))
     if share <= _LINE:
         return None
-    fact = Fact(statement=f"{share:.1%} of {replay.logged.size} logged rows score otherwise with the registered model.", value=share, line=_LINE)
+    fact = Fact(
+        statement=f"{share:.1%} of {replay.logged.size} logged rows score otherwise with the registered model.", value=share, line=_LINE
+    )
     return Finding(
         cause="training_serving_skew",
         strength=min(1.0, share),
