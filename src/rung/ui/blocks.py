@@ -31,6 +31,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     note: str = ""
+    folded: bool = False
     kind: str = "table"
 
 

@@ -18,7 +18,7 @@ TONE = {word: tone for tone, words in _TONES.items() for word in words.split()}
 _ICON = {"ok": "✓", "warn": "●", "bad": "✕", "muted": "○", "accent": "◆"}
 _KIB = 1024.0
 MISSING = "–"
-_WHOLE = 100  # from here on, cents are noise
+_WHOLE, _CENT = 100, 0.01  # from a hundred on, cents are noise
 
 
 def pill(word: object, tone: str | None = None) -> Markup:
@@ -51,7 +51,8 @@ def money(value: float | None, currency: str = "") -> str:
     """An amount of money, without cents from a hundred on."""
     if value is None:
         return MISSING
-    amount = f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:,.2f}"
+    value = 0.0 if abs(value) < _CENT / 2 else value
+    amount = "0" if value == 0 else f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:,.2f}"
     return f"{amount} {currency}".replace("-", "−").strip()
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from rung.ui.charts import svg
 from rung.ui.charts.svg import Figure, element
 
-_ROW, _WIDTH = 34.0, 300.0
+_ROW, _WIDTH = 34.0, 420.0
 
 
 def ladder(title: str, *, base: int, top: int, level: int, reached: float, target: int | None = None) -> Figure:
     """Rungs from ``base`` at the foot to ``top``; ``reached`` is the level plus the share held of the next one."""
     count = top - base + 1
     height = count * _ROW + 20
-    parts = [element("line", x1=x, x2=x, y1=6, y2=height - 6, class_="rail") for x in (64, 204)]
+    parts = [element("line", x1=x, x2=x, y1=6, y2=height - 6, class_="pole") for x in (64, 204)]
     rows = []
     for step in range(count):
         number = top - step
