@@ -82,12 +82,12 @@ def test_labels_count_as_of_their_arrival_and_later_ones_correct(watched: tuple[
     client.monitoring.add_labels("api", _labels(rows, after=timedelta(days=10)))
     bounds = [START + timedelta(days=70), START + timedelta(days=77)]
     (early,) = client.monitoring.performance("api", bounds, as_of=START + timedelta(days=77))
-    (late,) = client.monitoring.performance("api", bounds, as_of=START + timedelta(days=90))
+    (late,) = client.monitoring.performance("api", bounds, as_of=START + timedelta(days=88))
     assert (early.labelled, late.labelled, late.labelled_share) == (0, 336, 1.0)
     assert early.value is None
     turned = rows.with_columns((1 - pl.col("late")).alias("late"))
     client.monitoring.add_labels("api", _labels(turned, after=timedelta(days=20)))
-    (before,) = client.monitoring.performance("api", bounds, as_of=START + timedelta(days=90))
+    (before,) = client.monitoring.performance("api", bounds, as_of=START + timedelta(days=88))
     (after,) = client.monitoring.performance("api", bounds, as_of=START + timedelta(days=99))
     assert before.value == late.value
     assert after.value == pytest.approx(1 - (late.value or 0))
