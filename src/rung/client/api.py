@@ -20,6 +20,10 @@ _EXPORTS = {
     "log_artifact": "rung.client.current",
     "register_model": "rung.client.registry",
     "DatasetRef": "rung.data.records",
+    "Expectation": "rung.data.records",
+    "require_valid": "rung.client.data",
+    "Feature": "rung.features.records",
+    "FeatureView": "rung.features.records",
     "step": "rung.pipelines.authoring",
     "pipeline": "rung.pipelines.authoring",
 }

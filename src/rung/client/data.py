@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from rung.client.current import current_run_id
+from rung.client.current import current_client, current_run_id
 from rung.client.transports import Transport
 from rung.core.errors import Invalid, NotFound
 from rung.core.records import Page
@@ -160,3 +160,8 @@ def as_polars(source: Any) -> pl.DataFrame:
             code="data.not_a_frame",
             hint="Give a path, or a Polars, pandas or Arrow frame.",
         ) from None
+
+
+def require_valid(dataset: str, number: int | None = None) -> r.DatasetVersion:
+    """The version, from within a step or script; raises Conflict, which stops the pipeline, when a blocking expectation fails on it."""
+    return current_client().data.require_valid(dataset, number)

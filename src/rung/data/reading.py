@@ -16,6 +16,7 @@ from rung.storage.blobs import BlobStore
 
 PARQUET, CSV = (".parquet",), (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _SNIFF = 64 << 10
+_SPECIALS = ("nan", "inf", "+inf", "-inf")
 
 
 def reading_of(files: Sequence[FileEntry]) -> str:
@@ -94,9 +95,22 @@ def parsed_csv(data: bytes, name: str, nulls: Sequence[str], separator: str) -> 
             raise Invalid(f"{name} has column {column!r} twice.", code="data.duplicate_column", hint="Rename one of them.")
     _refuse_ragged(data, name, len(header), separator)
     try:
-        return pl.read_csv(io.BytesIO(data), separator=separator, null_values=list(nulls), infer_schema_length=None, try_parse_dates=True)
+        frame = pl.read_csv(io.BytesIO(data), separator=separator, null_values=list(nulls), infer_schema_length=None, try_parse_dates=True)
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise _unreadable(name, "CSV", error) from None
+    return frame.with_columns(_with_specials(frame[column]) for column in frame.columns if frame.schema[column] == pl.String)
+
+
+def _with_specials(texts: pl.Series) -> pl.Series:
+    """Texts that are all numbers but for NaN and infinities as numbers; Polars would leave such a column as text."""
+    lowered = texts.str.to_lowercase()
+    special = lowered.is_in(_SPECIALS)
+    if not special.any():
+        return texts
+    numbers = lowered.filter(~special).drop_nulls().cast(pl.Float64, strict=False)
+    if numbers.is_empty() or numbers.null_count():
+        return texts
+    return lowered.cast(pl.Float64)
 
 
 def _separator(head: str) -> str:
