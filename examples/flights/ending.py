@@ -112,7 +112,13 @@ def rehearsal(story: Any, model: str) -> dict[str, Any]:
     truth = pl.concat(
         [client.data.frame("arrivals", v.number, columns=["flight_id", "late"]) for v in client.data.versions("arrivals").items]
     )
-    history = pl.concat(frames).join(truth, on="flight_id").select("departs", *INPUTS, "late").sort("departs")
+    history = (
+        pl.concat(frames)
+        .unique("flight_id", keep="last", maintain_order=True)
+        .join(truth, on="flight_id")
+        .select("departs", *INPUTS, "late")
+        .sort("departs")
+    )
     causes = {f"{i.start:%Y-%m}": i.cause for i in client.monitoring.incidents() if i.cause}
     with story.timed("rehearsal"):
         found = client.value.rehearse(

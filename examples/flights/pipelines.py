@@ -34,13 +34,15 @@ def gather(as_of: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 def known_rows(client: Any, until: datetime) -> pl.DataFrame:
     """Every flight with features, met by its label if it had landed by then; data of faulty validations stays out."""
     tables, truth = [], []
-    for summary in client.data.versions("features").items:
+    for summary in reversed(client.data.versions("features").items):
         if summary.validation != "failed":
             tables.append(client.data.frame("features", summary.number))
     for summary in client.data.versions("arrivals").items:
         truth.append(client.data.frame("arrivals", summary.number, columns=["flight_id", "arrived", "late"]))
     landed = pl.concat(truth).filter(pl.col("arrived") < until).select("flight_id", "late")
-    return pl.concat(tables).filter(pl.col("departs") < until).join(landed, on="flight_id").sort("departs", "flight_id")
+    # a flight whose features were delivered anew counts with the newest
+    newest = pl.concat(tables).filter(pl.col("departs") < until).unique("flight_id", keep="last", maintain_order=True)
+    return newest.join(landed, on="flight_id").sort("departs", "flight_id")
 
 
 @step

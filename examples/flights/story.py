@@ -154,6 +154,8 @@ def live(story: Story, month: int) -> None:
             settle(client)
         moment = until
     tell_month(story, month, rows, pl.concat(served))
+    if start <= FAULT_END < end:
+        repair(story)
 
 
 def deliver(story: Story, start: datetime, end: datetime) -> None:
@@ -163,6 +165,21 @@ def deliver(story: Story, start: datetime, end: datetime) -> None:
     labels = landed.select(prediction_id="flight_id", label="late", event_time="arrived", arrived_at="arrived")
     with story.timed("labels"):
         story.client.monitoring.add_labels(DEPLOYMENT, labels, source="airport")
+
+
+def repair(story: Story) -> None:
+    """Operations mends the weather feed: the week comes again in °F, its flights get their features anew, incidents close."""
+    client = story.client
+    week = story.world.weather.filter(pl.col("observed").is_between(FAULT_START, FAULT_END, closed="left"))
+    client.data.add("weather", week, time_column="observed", note="backfill of the broken week", as_of=FAULT_END)
+    flights = story.world.departures(FAULT_START, FAULT_END + timedelta(hours=6))
+    joined = client.features.join(flights, views=[view.name for view in VIEWS], time_column="departs")
+    client.data.add("features", joined, time_column="departs", note="backfill of the broken week", as_of=FAULT_END)
+    closed = [i for i in client.monitoring.incidents(DEPLOYMENT) if i.cause == "data_break" and i.status != "closed"]
+    for incident in closed:
+        client.monitoring.close(incident.id, "The weather feed delivers °F again; the week was delivered anew.", as_of=first_of(5))
+    client.value.add_cost(MODEL, "people", hours=2.0, note="mending the weather feed", spent_at=FAULT_END)
+    story.teller.say(f"Operations mends the feed and delivers the week anew; {len(closed)} incidents close. No retraining.")
 
 
 def tell_month(story: Story, month: int, rows: pl.DataFrame, served: pl.DataFrame) -> None:

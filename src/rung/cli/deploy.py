@@ -37,11 +37,12 @@ def model_of(text: str) -> tuple[str, int | None, str | None]:
 @click.option("--shadow", is_flag=True, help="Answer copies of all requests, and nobody hears it.")
 @click.option("--promote", is_flag=True, help="Make the canary under way the stable version.")
 @click.option("--abort", is_flag=True, help="Take the canary or shadow under way out of traffic.")
+@click.option("--watch", is_flag=True, help="Watch it too, in weekly windows, if nobody does yet.")
 @click.option("--reason", default="", help="Why; kept with the revision.")
 @click.option("--override", "override_reason", default="", help="Deploy without a passing verdict, for this reason.")
 @verb
 def command(
-    version: str, name: str | None, environment: str, canary: str | None, shadow: bool, promote: bool, abort: bool, reason: str, override_reason: str  # noqa: FBT001
+    version: str, name: str | None, environment: str, canary: str | None, shadow: bool, promote: bool, abort: bool, watch: bool, reason: str, override_reason: str  # noqa: FBT001
 ) -> None:  # fmt: skip
     """Serve a model version under a name; or start, promote or abort a canary beside it.
 
@@ -67,5 +68,8 @@ def command(
         )
     else:
         revision = verbs.deploy(name, model, number, alias=alias, environment=environment, reason=reason, override_reason=override_reason)
+    if watch and all(monitor.deployment != name for monitor in client().monitoring.monitors()):
+        client().monitoring.add(name)
+        note(f"Watched in weekly windows: rung monitor run {name}")
     show(revision, ("deployment", "number", "routes", "change", "created_by", "duration_ms"))
     note(f"Ask it: rung predict {name} rows.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import sys
 from importlib import import_module
@@ -64,6 +65,8 @@ def cli(ctx: click.Context, /, flags: tuple[str, ...], **given: str | None) -> N
 
 def main() -> None:
     """Entry point of the ``rung`` command."""
+    # Boosting libraries spin while they wait for a core that another process holds; sleeping costs nothing and wins minutes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli(prog_name="rung")
     except KeyboardInterrupt:
