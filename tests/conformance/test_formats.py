@@ -100,6 +100,21 @@ def test_an_estimator_fitted_on_plain_numbers_is_given_plain_numbers() -> None:
     )
 
 
+def test_lightgbm_is_kept_as_its_own_text() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    estimator = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(NUMBERS.to_numpy(), LATE)
+    packed = pack(estimator, NUMBERS)
+    assert (packed.format, list(packed.files)) == ("lightgbm", ["model.txt"])
+    assert np.array_equal(FORMATS.get("lightgbm").load(packed.files, "binary")(NUMBERS), estimator.predict_proba(NUMBERS.to_numpy())[:, 1])
+
+
+def test_an_estimator_that_does_not_tell_its_task_is_asked_for_it() -> None:
+    from sklearn.cluster import KMeans
+
+    with pytest.raises(Invalid, match="does not say"):
+        pack(KMeans(2, n_init=1).fit(NUMBERS), NUMBERS)
+
+
 def test_equal_estimators_give_equal_bytes() -> None:
     first, second = (boosted().fit(FRAME, LATE) for _ in range(2))
     assert FORMATS.get("skops").save(first) == FORMATS.get("skops").save(second)

@@ -122,7 +122,15 @@ def _same_as(estimator: Any, head: pl.DataFrame, task: Task, scores: np.ndarray)
 def _task(estimator: Any) -> Task:
     classes = getattr(estimator, "classes_", None)
     if classes is None:
-        return "regression"
+        from sklearn.base import BaseEstimator, is_regressor  # noqa: PLC0415 - loaded already when it is one of its estimators
+
+        if isinstance(estimator, BaseEstimator) and is_regressor(estimator):
+            return "regression"
+        raise Invalid(
+            f"A {type(estimator).__name__} does not say whether it classifies.",
+            code="registry.no_task",
+            hint="Say task='regression' or another.",
+        )
     return "binary" if len(classes) == 2 else "multiclass"  # noqa: PLR2004 - what binary means
 
 
