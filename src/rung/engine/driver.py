@@ -1,8 +1,7 @@
 """The driver: executes one claimed pipeline run, from its plan to its end, a durable state at every step.
 
 Every transaction that changes a run first proves the claim's fence. Finished steps of this run are never run again;
-others come from the cache or are executed. Cached steps are entered together, and a step's end shares its
-transaction with the starts that follow from it.
+others come from the cache or are executed. A step's end shares its transaction with the starts that follow from it.
 """
 
 from __future__ import annotations

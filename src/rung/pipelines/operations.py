@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
+
 from rung.core.errors import AlreadyExists, Conflict, Invalid
 from rung.core.ids import new_id
 from rung.core.records import Page
@@ -24,6 +26,7 @@ from rung.storage.scope import Scope
 
 QUEUE = "pipelines"
 MOST_WORKERS_LOST = 5
+_NUMBERS: dict[str, type] = {"int": int, "float": float, "bool": bool}
 
 
 @handles(r.RegisterPipelines)
@@ -251,12 +254,22 @@ def start(scope: Scope, request: r.RunPipeline, *, reproduces: str | None = None
             code="pipelines.missing_param",
             hint=f"Pass -p {missing[0]}=….",
         )
-    params = {name: _pinned(scope, known.get(name), value) for name, value in request.params.items()}
+    params = {
+        name: _pinned(scope, known.get(name), _typed(request.pipeline, known.get(name), value)) for name, value in request.params.items()
+    }
     run = r.PipelineRun(
-        id=new_id(), number=store.next_number(request.pipeline), pipeline=request.pipeline, status="queued", params=params,
-        cause=request.cause, seed=request.seed, use_cache=request.use_cache, created_at=scope.now, created_by=_caller(scope),
+        id=new_id(),
+        number=store.next_number(request.pipeline),
+        pipeline=request.pipeline,
+        status="queued",
+        params=params,
+        cause=request.cause,
+        seed=request.seed,
+        use_cache=request.use_cache,
+        created_at=scope.now,
+        created_by=_caller(scope),
         reproduces=reproduces,
-    )  # fmt: skip
+    )
     store.add_run(run)
     job = queue.add(
         scope.project, queue=QUEUE, kind="pipeline_run", subject=run.id, now=scope.now, priority=request.priority, dedup_key=request.dedup,
@@ -327,6 +340,20 @@ def _fire(scope: Scope, store: PipelineStore, trigger: r.Trigger, cause: str, re
     )
     store.add_fire(fire)
     return fire
+
+
+def _typed(pipeline: str, spec: r.ParamSpec | None, value: object) -> object:
+    """Text from a command line as the number or boolean that the parameter is. Raises Invalid."""
+    if spec is None or not isinstance(value, str) or spec.type not in _NUMBERS:
+        return value
+    try:
+        return msgspec.convert(value, _NUMBERS[spec.type], strict=False)
+    except msgspec.ValidationError:
+        raise Invalid(
+            f"Parameter {spec.name!r} of pipeline {pipeline!r} is {value!r}, which is no {spec.type}.",
+            code="pipelines.bad_param",
+            hint=f"Pass -p {spec.name}=…, as {spec.type}.",
+        ) from None
 
 
 def _takes_dataset(spec: r.ParamSpec | None) -> bool:
