@@ -58,7 +58,7 @@ def money(value: float | None, currency: str = "") -> str:
 
 def share(value: float | None) -> str:
     """A share in per cent."""
-    return MISSING if value is None else f"{value * 100:.1f} %"
+    return MISSING if value is None else f"{value * 100:.1f}\u00a0%"
 
 
 def size(value: float) -> str:

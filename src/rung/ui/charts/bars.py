@@ -61,7 +61,7 @@ def bar_chart(
 
 def histogram(title: str, edges: Sequence[float], counts: Sequence[int], *, x_label: str = "") -> Figure:
     """Counts between neighbouring edges."""
-    frame = Frame(width=360, height=170)
+    frame = Frame(width=460, height=190)
     if not counts or len(edges) != len(counts) + 1:
         empty = svg.text(frame.width / 2, frame.height / 2, "no finite values", anchor="middle")
         return Figure(title, svg.picture(frame.width, frame.height, title, empty), ("from", "to", "rows"), ())

@@ -258,9 +258,9 @@ def feature(visit: Visit) -> Page:
 def _column(c: ColumnProfile) -> tuple[object, ...]:
     middle = next((q.value for q in c.quantiles if q.share == 0.5), None)  # noqa: PLR2004 - the median
     shape = tiny_histogram(c.histogram.counts, f"histogram of {c.name}") if c.histogram else ""
-    top = f"{c.top[0].value} ({c.top[0].count:,})" if c.top else MISSING
+    top = f"{str(c.top[0].value)[:16]} ({c.top[0].count:,})" if c.top else MISSING
     nulls = words.share(c.nulls / c.count) if c.count else MISSING
-    least, most = (c.earliest, c.latest) if c.earliest else (number(c.minimum), number(c.maximum))
+    least, most = (c.earliest[:16], (c.latest or "")[:16]) if c.earliest else (number(c.minimum), number(c.maximum))
     return c.name, c.dtype, shape, nulls, number(c.distinct), least, number(middle), most, top
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from rung.maturity.records import GetAssessment, GetHistory
+from rung.maturity.records import CriterionResult, GetAssessment, GetHistory
 from rung.ui import words
 from rung.ui.blocks import Charts, Page, Table, Visit, Words
 from rung.ui.charts.bars import bar_chart
@@ -45,29 +45,29 @@ def maturity(visit: Visit) -> Page:
                 time=True,
             )
         )
+    counts = ", ".join(f"{count} {status}" for status, count in held.counts.items())
+    blocks = [
+        Charts(ladders),
+        Table(("what to do", "gains", "command", "proved by"), steps, "Next steps" if steps else ""),
+        Charts(figures, "Dimensions"),
+        Words(f"{counts}. What no record proves counts as missing.", "Criteria"),
+        *(_criteria(d.name, d.passed, d.total, [c for c in held.criteria if c.dimension == d.name]) for d in held.dimensions),
+        *(Words(note) for note in held.notes),
+    ]
+    head = " ".join(s.sentence for s in held.scales[:1]) or "No scale is known."
+    return Page("Maturity", head, blocks, "rung maturity --next 3", {"assessment": held, "history": history})
+
+
+def _criteria(name: str, passed: int, total: int, criteria: list[CriterionResult]) -> Table:
     rows = [
         (
             c.id,
             pill(c.status, "muted" if c.status in {"unknown", "n.a."} else None),
             c.text,
             c.reason,
-            words.joined([f"{r.kind} {r.label or r.id}" for r in c.rows[:3]], ", ") if c.rows else words.MISSING,
-            c.command or words.MISSING,
+            ", ".join(f"{row.kind} {row.label or row.id}" for row in c.rows[:3]) or words.MISSING,
+            Markup("<code>{}</code>").format(c.command) if c.command else words.MISSING,
         )
-        for c in held.criteria
+        for c in criteria
     ]
-    counts = ", ".join(f"{count} {status}" for status, count in held.counts.items())
-    blocks = [
-        Charts(ladders),
-        Table(("what to do", "gains", "command", "proved by"), steps, "Next steps" if steps else ""),
-        Charts(figures, "Dimensions"),
-        Table(
-            ("", "state", "criterion", "why", "evidence", "command"),
-            rows,
-            "Criteria",
-            note=f"{counts}. What no record proves counts as missing.",
-        ),
-        *(Words(note) for note in held.notes),
-    ]
-    head = " ".join(s.sentence for s in held.scales[:1]) or "No scale is known."
-    return Page("Maturity", head, blocks, "rung maturity --next 3", {"assessment": held, "history": history})
+    return Table(("", "state", "criterion", "why", "evidence", "command"), rows, f"{name}: {passed} of {total} hold", folded=True)

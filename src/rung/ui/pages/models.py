@@ -126,7 +126,7 @@ def version(visit: Visit) -> Page:
     evaluations = visit.find(ListEvaluations(model=name, number=held.number)) or ()
     blocks: list[object] = []
     if evaluations:
-        blocks.append(Stats([(metric, number(value), "") for metric, value in list(evaluations[0].scores.items())[:8]]))
+        blocks.append(Stats([(metric, number(value), "") for metric, value in _first(evaluations)[:8]]))
     if verdicts:
         rows = [_gate(gate) for gate in verdicts[0].gates]
         blocks.append(
@@ -172,6 +172,11 @@ def main_metric(evaluations: tuple[Evaluation, ...]) -> str:
     """The metric to show first: the usual one of the task, else any; empty without evaluations."""
     names = {metric for e in evaluations for metric in e.scores}
     return next((metric for metric in _MAIN if metric in names), min(names, default=""))
+
+
+def _first(evaluations: tuple[Evaluation, ...]) -> list[tuple[str, float]]:
+    main = main_metric(evaluations)
+    return sorted(evaluations[0].scores.items(), key=lambda pair: pair[0] != main)
 
 
 def _slices(evaluations: tuple[Evaluation, ...]) -> list[object]:
