@@ -34,7 +34,7 @@ def _identity(version: ModelVersion) -> DossierSection:
     named = {"git commit": version.git_commit, "lock": version.lock, "tracking run": version.run_id or ""}
     datasets = ", ".join(f"{use.dataset}:{use.number} ({use.role})" for use in version.datasets)
     facts = [("digest", version.digest), ("format", version.format), ("task", version.task), ("datasets", datasets)]
-    facts += [(name, value) for name, value in named.items()]
+    facts += list(named.items())
     gaps = [f"No {name} is on record." for name, value in [*named.items(), ("dataset version", datasets)] if not value]
     if version.git_dirty:
         gaps.append("The working tree held changes that are in no commit.")
