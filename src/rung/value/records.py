@@ -9,20 +9,20 @@ from msgspec import Meta
 from rung.core.events import Event
 from rung.core.records import Count, Digest, Id, Instant, Key, Line, Name, Number, Record, Share, Text
 from rung.core.requests import Effect, Request
+from rung.value.figures import Action as Action
+from rung.value.figures import BaselineKind as BaselineKind
+from rung.value.figures import Currency as Currency
+from rung.value.figures import Interval as Interval
+from rung.value.figures import MonthValue as MonthValue
+from rung.value.figures import PeriodOutcome as PeriodOutcome
+from rung.value.figures import PolicyOutcome as PolicyOutcome
+from rung.value.figures import PolicySettings as PolicySettings
+from rung.value.figures import RealisedGain as RealisedGain
+from rung.value.figures import Rehearsal as Rehearsal
+from rung.value.figures import ThresholdAdvice as ThresholdAdvice
+from rung.value.figures import ValueReport as ValueReport
 
 CostKind = Literal["compute", "serving", "storage", "labels", "people", "incidents", "other"]
-BaselineKind = Literal["holdout", "shadow", "before_after", "no_model"]
-Action = Literal["retrain", "fix_data", "wait", "rollback", "nothing"]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
-Hours = Annotated[float, Meta(ge=0, le=1e6)]
-
-
-class Interval(Record):
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 class ValueMatrix(Record):
@@ -89,98 +89,6 @@ class LedgerEntry(Record):
     spent_at: Instant
     created_at: Instant
     created_by: Line
-
-
-class MonthValue(Record):
-    """One month of a model, by prediction time. Money of rows without a label stands apart in ``pending``."""
-
-    month: Line
-    predictions: Count
-    acted: Count
-    matured: Count
-    matured_share: Share
-    gross: float
-    baseline: float
-    incremental: Interval
-    costs: dict[str, float]
-    cost: float
-    net: float
-    pending: Interval | None = None
-
-
-class ThresholdAdvice(Record):
-    """The threshold that would have earned most on the matured rows, against the one in use."""
-
-    current: float
-    best: float
-    theoretical: float
-    current_value: float
-    best_value: float
-    lost: float
-
-
-class ValueReport(Record):
-    """What a model earned and cost over a period; measured on matured outcomes only."""
-
-    id: Id
-    number: Number
-    model: Name
-    deployment: Name
-    start: Instant
-    end: Instant
-    as_of: Instant
-    currency: Currency
-    matrix: Number
-    basis: BaselineKind
-    basis_note: Line
-    predictions: Count
-    acted: Count
-    matured: Count
-    matured_share: Share
-    outcomes: dict[str, int]
-    gross: float
-    baseline: float
-    incremental: Interval
-    costs: dict[str, float]
-    cost: float
-    net: Interval
-    roi: float | None
-    roi_low: float | None
-    roi_high: float | None
-    payback_day: Instant | None
-    break_even_predictions: float | None
-    value_per_1000: float | None
-    threshold: ThresholdAdvice | None
-    pending_rows: Count
-    pending: Interval | None
-    months: tuple[MonthValue, ...]
-    undated_cost: float
-    notes: tuple[str, ...]
-    created_at: Instant
-    created_by: Line
-
-
-class PolicySettings(Record):
-    """The numbers of a retraining policy.
-
-    A period is ``period_days`` long. ``margin`` is the m of "gain > m x cost". ``recoverable`` is the share of a measured
-    loss that a retraining is taken to win back when no challenger was measured. ``effect_floor`` and ``allowed_loss`` are
-    the lines of the drift and performance triggers.
-    """
-
-    period_days: Annotated[int, Meta(ge=1, le=366)] = 30
-    every_periods: Annotated[int, Meta(ge=1, le=1000)] = 1
-    margin: Annotated[float, Meta(ge=0, le=100)] = 1.5
-    horizon_periods: Annotated[float, Meta(gt=0, le=1000)] = 3.0
-    recoverable: Share = 0.5
-    min_labelled: Share = 0.5
-    effect_floor: Annotated[float, Meta(ge=0)] = 0.1
-    allowed_loss: Annotated[float, Meta(ge=0)] = 0.02
-    cooldown_days: Annotated[float, Meta(ge=0, le=3660)] = 20.0
-    budget_per_month: Annotated[int, Meta(ge=0, le=1000)] = 2
-    fail_probability: Share = 0.02
-    fail_loss: Annotated[float, Meta(ge=0)] = 0.0
-    people_hours: Hours = 0.5
 
 
 class RetrainingPolicy(Record):
@@ -258,73 +166,6 @@ class Decision(Record):
     settings: PolicySettings
     challenger: Line = ""
     as_of: Instant
-    created_at: Instant
-    created_by: Line
-
-
-class RealisedGain(Record):
-    """What a retraining really changed: the new version against the replaced one on the same matured rows."""
-
-    id: Id
-    decision: Id
-    model: Name
-    replaced: Number
-    version: Number
-    start: Instant
-    end: Instant
-    as_of: Instant
-    rows: Count
-    gain: Interval
-    per_period: Interval
-    expected_per_period: float | None
-    improved: bool
-    basis: Line
-    created_at: Instant
-
-
-class PeriodOutcome(Record):
-    """One period of a rehearsal under one policy."""
-
-    period: Line
-    rows: Count
-    action: Action
-    trained_upto: Line
-    gross: float
-    cost: float
-    net: float
-    reason: Line = ""
-    score: float | None = None
-
-
-class PolicyOutcome(Record):
-    """What one policy would have done over the whole history."""
-
-    policy: Name
-    title: Line
-    retrainings: Count
-    gross: float
-    cost: float
-    net: float
-    advantage: Interval | None = None
-    periods: tuple[PeriodOutcome, ...]
-
-
-class Rehearsal(Record):
-    """History replayed under several policies. ``advantage`` compares each net with that of the policy rehearsed for."""
-
-    id: Id
-    number: Number
-    model: Name
-    title: Line
-    currency: Currency
-    basis: Line
-    periods: tuple[str, ...]
-    outcomes: tuple[PolicyOutcome, ...]
-    best: Name
-    trainings: Count
-    wall_s: float
-    digest: Line
-    settings: PolicySettings
     created_at: Instant
     created_by: Line
 
