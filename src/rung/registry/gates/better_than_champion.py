@@ -32,7 +32,7 @@ def better_than_champion(case: GateCase, params: BetterThanChampion) -> list[Gat
     everything = case.candidate.rows.where("")
     found = case.difference(metric, everything, resamples=params.resamples, confidence=params.confidence, seed=params.seed)
     if found is None:
-        return [result("There is no champion yet, so nothing to be compared with.", passed=True, metric=metric)]
+        return [result("There is no other champion, so nothing to be compared with.", passed=True, metric=metric)]
     limit = params.margin if params.mode == "superior" else -params.margin
     passed = found.low > limit if params.mode == "superior" else found.low >= limit
     interval = f"{params.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}"

@@ -27,7 +27,7 @@ def no_slice_worse(case: GateCase, params: NoSliceWorse) -> list[GateResult]:
     """A slice refuses when even the upper end of its gain's interval lies below the margin."""
     metric = case.metric(params.metric)
     if case.champion is None:
-        return [result("There is no champion yet, so no slice can have become worse.", passed=True, metric=metric)]
+        return [result("There is no other champion, so no slice can have become worse.", passed=True, metric=metric)]
     slices = [(name, mask) for _, name, mask in case.candidate.rows.members() if mask.sum() >= params.min_rows]
     if not slices:
         return [result(f"No slice has {params.min_rows} rows, so none was judged.", passed=True, metric=metric)]
