@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from anyio import to_thread
@@ -26,6 +24,7 @@ from rung.server.doors import Guard, project_of, token_of
 from rung.server.errors import on_error, on_fault
 from rung.serving.dataplane import DataPlane
 from rung.serving.live import live_table
+from rung.ui.app import ui_routes
 
 _THREADS = 40
 
@@ -43,8 +42,7 @@ def build(platform: Platform, *, inference_only: bool = False) -> tuple[ASGIApp,
     ]
     if not inference_only:
         routes += api_routes(platform)
-        if find_spec("rung.ui.app"):
-            routes += import_module("rung.ui.app").ui_routes(lambda request: transport_of(platform, request))
+        routes += ui_routes(lambda request: transport_of(platform, request))
     behind = Starlette(routes=routes, exception_handlers={RungError: on_error, 500: on_fault}, lifespan=_lifespan())
     table = live_table(platform.database, platform.blobs, platform.settings)
     plane = DataPlane(table, lambda headers: _admitted(platform, headers), behind, max_body_mb=platform.settings.server.max_body_mb)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import import_module
-from importlib.util import find_spec
 
 from rung.app.opening import TOKEN_FILE, open_platform
 from rung.core.errors import Denied
 from rung.core.settings import Settings
+from rung.engine.loop import Engine
 from rung.server.app import build
 from rung.server.run import listening_socket, serve
 
@@ -37,8 +36,8 @@ def run(
         stack.callback(note.unlink, missing_ok=True)
         app, stopped = build(platform, inference_only=inference_only)
         stack.callback(stopped)
-        if engine and find_spec("rung.engine.loop"):
-            background = import_module("rung.engine.loop").Engine(platform)
+        if engine:
+            background = Engine(platform)
             background.start()
             stack.callback(background.stop)
         for line in banner(settings, address, first_token=first.secret if first else None):
