@@ -18,6 +18,7 @@ from rung.ui.charts.svg import Figure, element
 NODE_WIDTH, NODE_HEIGHT, PITCH_X, PITCH_Y = 150.0, 46.0, 172.0, 88.0
 _SWEEPS = 4
 _MARGIN = 16.0
+_AROUND = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class DagNode:
 def dag(title: str, nodes: Sequence[DagNode]) -> Figure:
     """The steps as boxes from top to bottom, with arrows from what is needed to what needs it."""
     places = layout({node.key: node.needs for node in nodes})
-    width = max((x for x, _ in places.values()), default=0.0) + NODE_WIDTH + 2 * _MARGIN
+    width = max((x for x, _ in places.values()), default=0.0) + NODE_WIDTH + 2 * _MARGIN + _AROUND / 2
     height = max((y for _, y in places.values()), default=0.0) + NODE_HEIGHT + 2 * _MARGIN
     parts = [_arrow_head()]
     for node in nodes:
@@ -148,6 +149,8 @@ def _mean(values: Sequence[float], default: float) -> float:
 
 
 def _edge(source: tuple[float, float], target: tuple[float, float]) -> Markup:
+    if source[1] >= target[1]:
+        return _back(source, target)
     x1, y1 = source[0] + NODE_WIDTH / 2, source[1] + NODE_HEIGHT
     x2, y2 = target[0] + NODE_WIDTH / 2, target[1] - 3
     bend = max(18.0, (y2 - y1) / 2)
@@ -157,6 +160,15 @@ def _edge(source: tuple[float, float], target: tuple[float, float]) -> Markup:
         class_="edge",
         marker_end="url(#arrow)",
     )
+
+
+def _back(source: tuple[float, float], target: tuple[float, float]) -> Markup:
+    """An edge against the direction, as in a loop: dashed, around the right side."""
+    x1, y1 = source[0] + NODE_WIDTH, source[1] + NODE_HEIGHT / 2
+    x2, y2 = target[0] + NODE_WIDTH + 3, target[1] + NODE_HEIGHT / 2
+    out = max(x1, x2) + _AROUND
+    path = f"M{x1:.1f} {y1:.1f} C{out:.1f} {y1:.1f} {out:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+    return element("path", d=path, class_="edge back", marker_end="url(#arrow)")
 
 
 def _box(node: DagNode, x: float, y: float) -> Markup:

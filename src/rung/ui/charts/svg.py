@@ -58,7 +58,16 @@ def element(tag: str, *content: str | Markup, **attributes: object) -> Markup:
 
 def picture(width: float, height: float, label: str, *content: Markup) -> Markup:
     """The root of a chart; ``label`` is what a screen reader says."""
-    return element("svg", *content, viewBox=f"0 0 {_plain(width)} {_plain(height)}", role="img", aria_label=label, class_="chart")
+    return element(
+        "svg",
+        *content,
+        viewBox=f"0 0 {_plain(width)} {_plain(height)}",
+        role="img",
+        aria_label=label,
+        class_="chart",
+        width=width,
+        height=height,
+    )
 
 
 def text(x: float, y: float, words: str, *, anchor: str = "start", kind: str = "tick", **more: object) -> Markup:

@@ -28,7 +28,12 @@ def maturity(visit: Visit) -> Page:
         (n.text, n.gain, Markup("<code>{}</code>").format(n.command) if n.command else words.MISSING, n.evidence)
         for n in held.steps[:_NEXT]
     ]
-    depth = bar_chart("Share of each dimension's criteria that hold", [(d.name, d.depth * 100) for d in held.dimensions], label="per cent")
+    depth = bar_chart(
+        "Share of each dimension's criteria that hold",
+        [(d.name, d.depth * 100) for d in held.dimensions],
+        label="per cent",
+        show=lambda v: f"{v:.0f} %",
+    )
     sections = bar_chart(
         f"ML Test Score: {held.test_score.final:g}, {held.test_score.band}",
         list(held.test_score.sections.items()),

@@ -94,13 +94,19 @@ def run(visit: Visit) -> Page:
     files = [(a.path, words.size(a.size_bytes), a.media_type, words.digest(a.digest)) for a in artifacts]
     blocks.append(Table(("path", "size", "type", "digest"), files, "Artifacts" if files else ""))
     best = [f"{name} {number(value)}" for name, value in sorted(held.metrics.items()) if isfinite(value)][:2]
-    head = f"{held.experiment}:{held.number} {held.name}".strip() + f" {held.status}" + (f" with {' and '.join(best)}." if best else ".")
+    head = run_title(held) + f" {held.status}" + (f" with {' and '.join(best)}." if best else ".")
     data = {"run": held, "artifacts": artifacts, "curves": curves}
     return Page("Run", head, blocks, f"rung runs show {held.experiment}:{held.number}", data, live=held.status == "running")
 
 
+def run_title(held: Run) -> str:
+    """Experiment and number, and the name where it says more."""
+    number_ = f"{held.experiment}:{held.number}"
+    return number_ if held.name in {"", number_} else f"{number_} {held.name}"
+
+
 def _row(held: Run, names: list[str]) -> tuple[object, ...]:
-    title = f"{held.experiment}:{held.number} {held.name}".strip()
+    title = run_title(held)
     scores = [number(held.metrics.get(name)) for name in names]
     experiment = Markup('<a href="/runs?experiment={}">{}</a>').format(held.experiment, held.experiment)
     return (
