@@ -9,6 +9,9 @@ from msgspec import Meta
 from rung.core.events import Event
 from rung.core.records import Count, Digest, Id, Instant, Key, Line, Name, Number, Record, Scalar, Share, Text
 from rung.core.requests import Effect, Request
+from rung.monitoring.labelling import Label as Label
+from rung.monitoring.labelling import LabelBatch as LabelBatch
+from rung.monitoring.labelling import LabelDelay as LabelDelay
 
 Cause = Literal[
     "data_break", "training_serving_skew", "leakage", "immature_labels", "concept_drift", "prior_shift", "covariate_shift", "none"
@@ -251,39 +254,6 @@ class MonitorReport(Record):
     alerts: tuple[Alert, ...] = ()
     incidents: tuple[Incident, ...] = ()
     sentence: Line = ""
-
-
-class Label(Record):
-    """The truth about one prediction. ``event_time`` is when it happened, ``arrived_at`` when it became known."""
-
-    prediction_id: Key
-    label: Scalar
-    event_time: Instant | None = None
-    arrived_at: Instant | None = None
-
-
-class LabelBatch(Record):
-    """One delivery of labels, kept as a Parquet blob; the same bytes delivered twice are one batch."""
-
-    id: Id
-    deployment: Name
-    digest: Digest
-    rows: Count
-    first_arrival: Instant
-    last_arrival: Instant
-    source: Line = ""
-    repeated: bool = False
-    created_at: Instant
-
-
-class LabelDelay(Record):
-    """How long labels took from prediction to arrival. ``horizon_s`` is the age at which 99 % had come."""
-
-    deployment: Name
-    rows: Count
-    labelled: Count
-    quantiles_s: dict[str, float]
-    horizon_s: float
 
 
 class AddMonitor(Request[Monitor]):

@@ -157,4 +157,5 @@ def live_table(database: Database, blobs: BlobStore, settings: Settings) -> Live
     held = _TABLES.get(key)
     if held is None or held.database is not database:
         _TABLES[key] = held = LiveTable(database=database, blobs=blobs, settings=settings)
+        database.on_close.append(held.close)
     return held

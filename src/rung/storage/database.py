@@ -31,6 +31,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
+        self.on_close: list[Callable[[], None]] = []
         self._writer: _Writer | None = None
         if self.dialect == "sqlite":
             self._engine = _sqlite_engine(url, query_only=True)
@@ -76,7 +77,9 @@ class Database:
         raise Unavailable("The database kept refusing the transaction.", code="storage.unavailable")
 
     def close(self) -> None:
-        """Finish waiting writes and let go of every connection."""
+        """Let go of what was opened beside the database, finish waiting writes and let go of every connection."""
+        while self.on_close:
+            self.on_close.pop()()
         if self._writer:
             self._writer.close()
         self._engine.dispose()
