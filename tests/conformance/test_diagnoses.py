@@ -7,7 +7,6 @@ from datetime import timedelta
 import msgspec
 import polars as pl
 import pytest
-from tests.unit.monitoring.worlds import START, reference, rows
 
 from rung.core.ids import new_id
 from rung.monitoring.evidence import DIAGNOSES, Evidence, Replay
@@ -16,6 +15,7 @@ from rung.monitoring.quality import faults, history
 from rung.monitoring.records import Finding, Incident, Monitor, WindowReport
 from rung.monitoring.rules import LADDER, ranked
 from rung.stats.outcomes import estimate
+from tests.unit.monitoring.worlds import START, reference, rows
 
 TRAINED = rows(60, seed=1)
 SERVED = rows(28, first=60, seed=2)

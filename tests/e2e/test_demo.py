@@ -17,7 +17,18 @@ KEYS = {"months", "retrainings", "planted_fault", "roi", "rehearsal", "trace", "
 def play(folder: Path, *options: str, timeout: float) -> dict[str, Any]:
     figures = folder / "figures.json"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNG_")}
-    command = [sys.executable, "-m", "rung.cli.main", "demo", "flights", "--folder", str(folder / "project"), "--json", str(figures), "--exit"]
+    command = [
+        sys.executable,
+        "-m",
+        "rung.cli.main",
+        "demo",
+        "flights",
+        "--folder",
+        str(folder / "project"),
+        "--json",
+        str(figures),
+        "--exit",
+    ]
     done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     found: dict[str, Any] = json.loads(figures.read_text())

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+
 from tests.servers import RunningServer, free_port
 
 

@@ -114,7 +114,6 @@ def deployment(visit: Visit) -> Page:
         blocks,
         f"rung deployment show {name}",
         {"deployment": held, "revisions": revisions, "canary_verdicts": verdicts, "served": served},
-        live=True,
     )
 
 

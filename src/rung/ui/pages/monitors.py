@@ -164,7 +164,7 @@ def _drift(windows: tuple[WindowReport, ...]) -> Figure:
         values,
         marked=marked,
         limits=(0.02, 0.05, 0.1, 0.2, 0.35, 0.5),
-        label="darker is further from the reference (effect 0 to 1)",
+        label="the stronger the shade, the further from the reference (effect 0 to 1)",
     )
 
 
