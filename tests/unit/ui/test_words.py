@@ -6,6 +6,7 @@ import re
 from hashlib import sha256
 from pathlib import Path
 
+import click
 import pytest
 
 import rung.ui
@@ -79,3 +80,17 @@ def _luminance(colour: str) -> float:
     parts = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    from rung.cli.main import cli  # the CLI loads its groups by name
+
+    pages = "\n".join(path.read_text("utf-8") for path in (Path(rung.ui.__file__).parent / "pages").glob("*.py"))
+    named = {tuple(line.split()[:2]) for line in re.findall(r'"rung ([a-z][^"]*)"', pages)}
+    assert len(named) > 20
+    context = click.Context(cli)
+    for group, *verb in named:
+        command = cli.get_command(context, group)
+        assert command is not None, group
+        if isinstance(command, click.Group) and verb and not verb[0].startswith("-"):
+            assert command.get_command(context, verb[0]) is not None, (group, verb)

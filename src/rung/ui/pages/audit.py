@@ -85,7 +85,7 @@ def lineage(visit: Visit) -> Page:
         Table(("from", "", "to", "when"), rows, "Edges"),
     ]
     head = f"{kind.replace('_', ' ').capitalize()} {_short(name)} came from {words.many(max(len(up.nodes) - 1, 0), 'thing')}; {words.many(max(len(down.nodes) - 1, 0), 'thing')} came from it."
-    return Page("Lineage", head, blocks, f"rung lineage {kind} {name}", {"up": up, "down": down})
+    return Page("Lineage", head, blocks, f"rung lineage {kind}={name}", {"up": up, "down": down})
 
 
 def prediction(visit: Visit) -> Page:
@@ -108,7 +108,7 @@ def prediction(visit: Visit) -> Page:
         Table(("from", "", "to"), edges),
     ]
     head = f"{held.model}:{held.number} answered {number(held.score)} at {held.event_time:%Y-%m-%d %H:%M}; {words.many(len(trace.nodes) - 1, 'thing')} stand behind it."
-    return Page("Prediction", head, blocks, f"rung lineage prediction {held.id}", {"prediction": held, "trace": trace})
+    return Page("Prediction", head, blocks, f"rung lineage prediction={held.id}", {"prediction": held, "trace": trace})
 
 
 def settings(visit: Visit) -> Page:

@@ -161,7 +161,7 @@ def version(visit: Visit) -> Page:
         "Dataset version",
         head,
         blocks,
-        f"rung data show {name}:{held.number}",
+        f"rung data show {name} --number {held.number}",
         {"version": held, "profile": profile, "validation": validation},
     )
 
@@ -197,8 +197,12 @@ def features(visit: Visit) -> Page:
         return Page(
             "Features",
             "No feature view is declared yet.",
-            [Empty("A feature view turns a dataset into features of an entity, joined as of each label's time.", "rung data list", _VIEW)],
-            "",
+            [
+                Empty(
+                    "A feature view turns a dataset into features of an entity, joined as of each label's time.", "rung feature list", _VIEW
+                )
+            ],
+            "rung feature list",
             {"views": ()},
         )
     rows = [
@@ -218,7 +222,7 @@ def features(visit: Visit) -> Page:
         "Features",
         f"{words.many(len(held), 'view')} offer {words.many(count, 'feature')}.",
         [Table(("view", "entity", "dataset", "features", "mode", "valid for", "definition"), rows)],
-        "",
+        "rung feature list",
         {"views": held},
     )
 
@@ -250,7 +254,7 @@ def feature(visit: Visit) -> Page:
         "Feature view",
         f"{view.name} offers {words.many(len(view.features), 'feature')} of {', '.join(view.entity)}.",
         blocks,
-        "",
+        f"rung feature show {view.name}",
         {"view": held},
     )
 

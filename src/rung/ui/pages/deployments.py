@@ -23,11 +23,11 @@ def deployments(visit: Visit) -> Page:
             [
                 Empty(
                     "A deployment answers requests with a model version.",
-                    "rung deploy churn",
+                    "rung deploy churn@champion --name churn",
                     'client.serving.deploy("churn", "churn", alias="champion")',
                 )
             ],
-            "rung deployment list",
+            "rung endpoint list",
             {"deployments": ()},
         )
     rows = [(link(d.name, "deployments", d.name), d.environment, d.revision, routes(d.routes), when(d.changed_at)) for d in held]
@@ -39,7 +39,7 @@ def deployments(visit: Visit) -> Page:
         "Deployments",
         head,
         [Table(("deployment", "environment", "revision", "routes", "changed"), rows)],
-        "rung deployment list",
+        "rung endpoint list",
         {"deployments": held},
         live=True,
     )
@@ -112,7 +112,7 @@ def deployment(visit: Visit) -> Page:
         "Deployment",
         head,
         blocks,
-        f"rung deployment show {name}",
+        f"rung endpoint show {name}",
         {"deployment": held, "revisions": revisions, "canary_verdicts": verdicts, "served": served},
     )
 

@@ -123,7 +123,7 @@ def decision(visit: Visit) -> Page:
         Facts(facts, "About this decision"),
     ]
     head = f"Decision #{held.number}: {held.action.replace('_', ' ')}. {held.reasons[0] if held.reasons else ''}"
-    return Page("Decision", head, blocks, f"rung decision show {held.number}", {"decision": held, "realised": realised})
+    return Page("Decision", head, blocks, f"rung retrain show {held.number}", {"decision": held, "realised": realised})
 
 
 def _diagnosed(diagnosis: Diagnosis | None) -> list[object]:

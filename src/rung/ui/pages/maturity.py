@@ -60,7 +60,7 @@ def maturity(visit: Visit) -> Page:
         *(Words(note) for note in held.notes),
     ]
     head = " ".join(s.sentence for s in held.scales[:1]) or "No scale is known."
-    return Page("Maturity", head, blocks, "rung maturity --next 3", {"assessment": held, "history": history})
+    return Page("Maturity", head, blocks, "rung maturity", {"assessment": held, "history": history})
 
 
 def _criteria(name: str, passed: int, total: int, criteria: list[CriterionResult]) -> Table:

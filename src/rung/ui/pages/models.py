@@ -165,7 +165,7 @@ def version(visit: Visit) -> Page:
     blocks += [Facts(facts, "About this version"), Table(("input", "type", "nulls"), inputs, "Signature")]
     state = ("passed its gates" if verdicts[0].passed else "was refused by its gates") if verdicts else "has met no gate yet"
     data = {"version": held, "verdicts": verdicts, "evaluations": evaluations}
-    return Page("Model version", f"{name}:{held.number} {state}.", blocks, f"rung model show {name}:{held.number}", data)
+    return Page("Model version", f"{name}:{held.number} {state}.", blocks, f"rung model show {name} {held.number}", data)
 
 
 def main_metric(evaluations: tuple[Evaluation, ...]) -> str:

@@ -154,7 +154,7 @@ def pipeline_run(visit: Visit) -> Page:
         "Pipeline run",
         head,
         blocks,
-        f"rung pipeline show {held.pipeline}:{held.number}",
+        f"rung pipeline status {held.pipeline}:{held.number}",
         {"detail": detail},
         live=held.status in {"queued", "running"},
     )
@@ -193,7 +193,7 @@ def step(visit: Visit) -> Page:
         "Step",
         f"{held.step} {held.status} in {held.wall_s:.2f} s.",
         blocks,
-        f"rung pipeline logs {run.pipeline}:{run.number} {held.key}",
+        f"rung pipeline log {run.pipeline}:{run.number} {held.key}",
         {"step": held, "log": log},
         live=held.status == "running",
     )

@@ -30,7 +30,7 @@ def values(visit: Visit) -> Page:
                 Table(("model", "net", "interval", "ROI", "months", "basis"), rows),
                 Empty("Say what each outcome is worth, then ask for a report.", "rung value report churn", _EMPTY),
             ],
-            "rung value list",
+            "rung value show",
             {"reports": ()},
         )
     losing = sum(r.net.estimate < 0 for r in known)
@@ -38,7 +38,7 @@ def values(visit: Visit) -> Page:
         "Value",
         f"{losing} of {words.many(len(known), 'model')} lose value.",
         [Table(("model", "net", "interval", "ROI", "months", "basis"), rows)],
-        "rung value list",
+        "rung value show",
         {"reports": known},
     )
 
@@ -77,7 +77,7 @@ def value(visit: Visit) -> Page:
         "Value",
         head,
         blocks,
-        f"rung value show {name}",
+        f"rung value report {name}",
         {"report": report, "rehearsal": rehearsal, "matrix": matrix, "goal": goal, "policy": policy},
     )
 
