@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -98,18 +98,43 @@ def pack_columns(frame: pl.DataFrame) -> list[PackedColumn]:
 
 def frame_of(batch: Batch, wanted: set[str] | None = None) -> pl.DataFrame:
     """A batch as a frame: the log's own columns, then the inputs (all, or those wanted)."""
-    n = batch.rows
+    return frame_of_all([batch], wanted)
+
+
+def frame_of_all(batches: Sequence[Batch], wanted: set[str] | None = None) -> pl.DataFrame:
+    """Batches as one frame, in order. Batches of one shape are joined as bytes, so a column is decoded once for all."""
+    shapes: dict[tuple[tuple[str, str], ...], list[Batch]] = {}
+    ordered: list[list[Batch]] = []
+    for batch in batches:
+        shape = tuple((c.name, c.dtype) for c in batch.columns)
+        if not ordered or ordered[-1] is not shapes.get(shape):
+            shapes[shape] = []
+            ordered.append(shapes[shape])
+        shapes[shape].append(batch)
+    return pl.concat([_joined(group, wanted) for group in ordered], how="diagonal_relaxed")
+
+
+def _joined(group: Sequence[Batch], wanted: set[str] | None) -> pl.DataFrame:
+    rows = np.array([batch.rows for batch in group])
+
+    def told(values: list[Any], dtype: Any) -> pl.Series:
+        return pl.Series(np.repeat(np.array(values), rows), dtype=dtype)
+
     own = {
-        "prediction_id": pl.Series(batch.ids, dtype=pl.String),
-        "event_time": _instants(np.frombuffer(batch.times_us, dtype="<i8")),
-        "answered_at": _instants(np.full(n, batch.answered_us, dtype="<i8")),
-        "model": pl.repeat(batch.model, n, eager=True),
-        "version": pl.repeat(batch.number, n, dtype=pl.Int64, eager=True),
-        "revision": pl.repeat(batch.revision, n, dtype=pl.Int64, eager=True),
-        "arm": pl.repeat(batch.arm, n, eager=True),
-        "score": pl.Series(np.frombuffer(batch.scores, dtype="<f8")),
+        "prediction_id": pl.Series([key for batch in group for key in batch.ids], dtype=pl.String),
+        "event_time": _instants(np.frombuffer(b"".join(batch.times_us for batch in group), dtype="<i8")),
+        "answered_at": told([batch.answered_us for batch in group], pl.Int64).cast(pl.Datetime("us", "UTC")),
+        "model": told([batch.model for batch in group], pl.String),
+        "version": told([batch.number for batch in group], pl.Int64),
+        "revision": told([batch.revision for batch in group], pl.Int64),
+        "arm": told([batch.arm for batch in group], pl.String),
+        "score": pl.Series(np.frombuffer(b"".join(batch.scores for batch in group), dtype="<f8")),
     }
-    inputs = {c.name: _unpack(c) for c in batch.columns if (wanted is None or c.name in wanted) and c.name not in own}
+    inputs = {
+        column.name: _unpack([batch.columns[place] for batch in group], rows)
+        for place, column in enumerate(group[0].columns)
+        if (wanted is None or column.name in wanted) and column.name not in own
+    }
     return pl.DataFrame({**own, **inputs})
 
 
@@ -131,12 +156,20 @@ def _pack(series: pl.Series) -> PackedColumn:
     return PackedColumn(name=name, dtype=dtype, data=series.to_numpy().astype(_NUMPY[dtype], copy=False).tobytes(), nulls=nulls)
 
 
-def _unpack(column: PackedColumn) -> pl.Series:
-    if isinstance(column.data, list):
-        return pl.Series(column.name, column.data, dtype=pl.Boolean if column.dtype == "Boolean" else pl.String)
-    values = np.frombuffer(column.data, dtype=_NUMPY[column.dtype])
-    series = pl.Series(column.name, values)
-    if column.nulls is None:
+def _unpack(parts: list[PackedColumn], rows: Any) -> pl.Series:
+    name, dtype = parts[0].name, parts[0].dtype
+    if dtype not in _NUMPY:
+        values = [value for part in parts for value in part.data]
+        return pl.Series(name, values, dtype=pl.Boolean if dtype == "Boolean" else pl.String)
+    numbers = np.frombuffer(b"".join(bytes(part.data) for part in parts if isinstance(part.data, bytes)), dtype=_NUMPY[dtype])
+    series = pl.Series(name, numbers)
+    if all(part.nulls is None for part in parts):
         return series
-    missing = pl.Series(np.unpackbits(np.frombuffer(column.nulls, dtype=np.uint8), count=values.size).astype(bool))
-    return pl.select(pl.when(~missing).then(series).otherwise(None).alias(column.name)).to_series()
+    missing = np.concatenate([_missing(part, int(n)) for part, n in zip(parts, rows, strict=True)])
+    return pl.select(pl.when(pl.Series(~missing)).then(series).otherwise(None).alias(name)).to_series()
+
+
+def _missing(part: PackedColumn, n: int) -> Any:
+    if part.nulls is None:
+        return np.zeros(n, dtype=bool)
+    return np.unpackbits(np.frombuffer(part.nulls, dtype=np.uint8), count=n).astype(bool)

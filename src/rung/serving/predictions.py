@@ -16,7 +16,7 @@ import polars as pl
 from rung.core.digests import digest_of
 from rung.core.errors import NotFound
 from rung.core.ids import new_id
-from rung.serving.frames import Batch, frame_of, unpacked
+from rung.serving.frames import Batch, frame_of, frame_of_all, unpacked
 from rung.serving.log import log_folder, payloads, recover, segments
 from rung.serving.store import ServingStore
 from rung.storage.scope import Scope
@@ -147,13 +147,9 @@ def _asker(keys: list[str]) -> Callable[[ServingStore], set[str]]:
 def _fresh(scope: Scope, deployment: str, wanted: set[str] | None) -> list[tuple[str, pl.DataFrame]]:
     found = []
     for path in segments(log_folder(scope.home, scope.project)):
-        frames = [
-            frame_of(batch, wanted)
-            for payload in payloads(path) or ()
-            if (batch := unpacked(payload)).deployment == deployment and batch.rows
-        ]
-        if frames:
-            found.append((path.stem, pl.concat(frames, how="diagonal_relaxed")))
+        held = [batch for payload in payloads(path) or () if (batch := unpacked(payload)).deployment == deployment and batch.rows]
+        if held:
+            found.append((path.stem, frame_of_all(held, wanted)))
     return found
 
 
