@@ -113,6 +113,7 @@ class Page:
     cli: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     live: bool = False
+    refresh_s: int = 5
 
 
 @dataclass(frozen=True)

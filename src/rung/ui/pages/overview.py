@@ -23,6 +23,7 @@ from rung.value.records import GetReport as GetValueReport
 from rung.value.records import ListDecisions, ValueReport
 
 _EMPTY = 'import rung\n\nclient = rung.connect()\nclient.data.add("flights", "flights.csv")'
+_REFRESH_S = 30  # it counts predictions and weighs the evidence of every criterion: seconds of work on a large home
 
 
 def overview(visit: Visit) -> Page:
@@ -80,7 +81,9 @@ def overview(visit: Visit) -> Page:
         + (f"{losing} lose value." if losing else "none loses value.")
     )
     data = {"models": models, "deployments": deployments, "open_incidents": open_ones, "value": worth, "decisions": decided}
-    return Page("Overview", head, blocks, "rung demo flights" if not deployments else "rung monitor list", data, live=True)
+    return Page(
+        "Overview", head, blocks, "rung demo flights" if not deployments else "rung monitor list", data, live=True, refresh_s=_REFRESH_S
+    )
 
 
 def _beginning(visit: Visit) -> Page:
