@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from rung.data.records import ColumnProfile, DiffVersions, GetDataset, GetProfile, GetValidation, GetVersion, ListDatasets, ListVersions
+from rung.data.records import (
+    ColumnProfile,
+    DatasetVersion,
+    DiffVersions,
+    GetDataset,
+    GetProfile,
+    GetValidation,
+    GetVersion,
+    ListDatasets,
+    ListVersions,
+)
 from rung.features.records import GetView, ListViews
 from rung.ui import words
 from rung.ui.blocks import Charts, Empty, Facts, Page, Stats, Table, Visit, Words
@@ -130,30 +140,8 @@ def version(visit: Visit) -> Page:
     blocks.append(Charts(figures[:_FIGURES], "Distributions" if figures else ""))
     if not columns:
         blocks.append(Table(("column", "type", "nullable"), [(c.name, c.dtype, c.nullable) for c in held.schema], "Schema"))
-    made = words.joined([link(str(ref), "datasets", ref.dataset, ref.number) for ref in held.derived_from])
-    facts = [
-        ("digest", words.digest(held.digest)),
-        ("format", held.format),
-        ("time column", held.time_column or MISSING),
-        ("source", held.source or MISSING),
-        ("note", held.note or MISSING),
-    ]
-    facts += [
-        ("made from", made),
-        ("added", when(held.created_at)),
-        ("by", held.created_by),
-        (
-            "lineage",
-            link(
-                "what came from it",
-                "lineage",
-                "dataset_version",
-                f"{name}:{held.number}",
-            ),
-        ),
-    ]
     blocks += [
-        Facts(facts, "About this version"),
+        _about(held),
         Table(("file", "size", "digest"), [(f.path, words.size(f.size_bytes), words.digest(f.digest)) for f in held.files[:200]], "Files"),
     ]
     head = f"{name}:{held.number} holds {number(held.rows)} rows in {words.many(len(held.schema), 'column')}; {held.validation}."
@@ -164,6 +152,22 @@ def version(visit: Visit) -> Page:
         f"rung data show {name} --number {held.number}",
         {"version": held, "profile": profile, "validation": validation},
     )
+
+
+def _about(held: DatasetVersion) -> Facts:
+    made = words.joined([link(str(ref), "datasets", ref.dataset, ref.number) for ref in held.derived_from])
+    facts = [
+        ("digest", words.digest(held.digest)),
+        ("format", held.format),
+        ("time column", held.time_column or MISSING),
+        ("source", held.source or MISSING),
+        ("note", held.note or MISSING),
+        ("made from", made),
+        ("added", when(held.created_at)),
+        ("by", held.created_by),
+        ("lineage", link("what came from it", "lineage", "dataset_version", f"{held.dataset}:{held.number}")),
+    ]
+    return Facts(facts, "About this version")
 
 
 def diff(visit: Visit) -> Page:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
-from rung.serving.records import CountServed, GetDeployment, ListCanaryVerdicts, ListDeployments, ListRevisions, Route
+from rung.serving.records import (
+    CanaryVerdict,
+    CountServed,
+    GetDeployment,
+    ListCanaryVerdicts,
+    ListDeployments,
+    ListRevisions,
+    Revision,
+    Route,
+)
 from rung.ui import words
 from rung.ui.blocks import Charts, Empty, Form, Page, Stats, Table, Visit
 from rung.ui.charts.bars import bar_chart
@@ -63,30 +73,6 @@ def deployment(visit: Visit) -> Page:
     if len(days) > 1:
         points = tuple((_seconds(day), float(count)) for day, count in sorted(days.items()))
         figures.append(line_chart("Rows answered a day", [Series("rows", points)], y_label="rows", time=True))
-    rows = [
-        (
-            r.number,
-            r.change,
-            routes(r.routes),
-            when(r.created_at),
-            r.created_by,
-            f"{r.duration_ms:.0f} ms",
-            r.override_reason or r.reason or MISSING,
-        )
-        for r in revisions
-    ]
-    judged = [
-        (
-            when(v.created_at),
-            v.revision,
-            pill(v.outcome),
-            number(v.canary_rows),
-            number(v.stable_rows),
-            number(v.slowdown),
-            " ".join(v.reasons),
-        )
-        for v in verdicts
-    ]
     stats = Stats(
         [
             ("revision", held.revision, "accent"),
@@ -95,12 +81,10 @@ def deployment(visit: Visit) -> Page:
             ("rows that failed", number(sum(r.errors for r in served)), "bad" if any(r.errors for r in served) else ""),
         ]
     )
-    blocks: list[object] = [stats, Charts(figures), Table(("revision", "change", "routes", "when", "by", "took", "why"), rows, "Revisions")]
+    blocks: list[object] = [stats, Charts(figures), _revisions(revisions)]
     if len(revisions) > 1:
         blocks.append(Form("/act/rollback", "Roll back to the revision before", {"deployment": name}, [("reason", "Reason", "")]))
-    blocks.append(
-        Table(("when", "revision", "outcome", "canary rows", "stable rows", "slowdown", "why"), judged, "Canary verdicts" if judged else "")
-    )
+    blocks.append(_judged(verdicts))
     blocks.append(
         Table(
             ("", ""),
@@ -115,6 +99,39 @@ def deployment(visit: Visit) -> Page:
         f"rung endpoint show {name}",
         {"deployment": held, "revisions": revisions, "canary_verdicts": verdicts, "served": served},
     )
+
+
+def _revisions(revisions: Sequence[Revision]) -> Table:
+    rows = [
+        (
+            r.number,
+            r.change,
+            routes(r.routes),
+            when(r.created_at),
+            r.created_by,
+            f"{r.duration_ms:.0f} ms",
+            r.override_reason or r.reason or MISSING,
+        )
+        for r in revisions
+    ]
+    return Table(("revision", "change", "routes", "when", "by", "took", "why"), rows, "Revisions")
+
+
+def _judged(verdicts: Sequence[CanaryVerdict]) -> Table:
+    judged = [
+        (
+            when(v.created_at),
+            v.revision,
+            pill(v.outcome),
+            number(v.canary_rows),
+            number(v.stable_rows),
+            number(v.slowdown),
+            " ".join(v.reasons),
+        )
+        for v in verdicts
+    ]
+    title = "Canary verdicts" if judged else ""
+    return Table(("when", "revision", "outcome", "canary rows", "stable rows", "slowdown", "why"), judged, title)
 
 
 def routes(held: tuple[Route, ...]) -> object:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rung.evaluation.records import Evaluation, ListEvaluations
 from rung.registry.records import (
+    AliasMove,
     GateResult,
+    GateRules,
     GetGateRules,
     GetModel,
     GetVersion,
@@ -89,21 +93,8 @@ def model(visit: Visit) -> Page:
         Table(("version", "aliases", "verdict", metric or "score", "format", "size", "registered", "by"), rows, "Versions"),
         _matrix(name, [v.number for v in versions], last),
         Charts(figures),
-        Table(
-            ("gate", "asks for", "if broken"),
-            [(r.gate, ", ".join(f"{k} {v}" for k, v in r.params.items()), "blocks" if r.blocking else "is told") for r in rules.rules],
-            "Gates",
-        )
-        if rules
-        else Words(""),
-        Table(
-            ("when", "alias", "from", "to", "by", "why"),
-            [
-                (when(m.at), m.alias, m.previous or MISSING, m.number or "removed", m.by, m.override_reason or m.reason or MISSING)
-                for m in moves
-            ],
-            "Moves of aliases" if moves else "",
-        ),
+        _gates(rules) if rules else Words(""),
+        _moves(moves),
     ]
     champion = held.aliases.get("champion")
     head = f"{name} has {words.many(held.versions, 'version')}; " + (
@@ -116,6 +107,18 @@ def model(visit: Visit) -> Page:
         f"rung model show {name}",
         {"model": held, "versions": versions, "verdicts": verdicts, "evaluations": evaluations, "moves": moves},
     )
+
+
+def _gates(rules: GateRules) -> Table:
+    rows = [(r.gate, ", ".join(f"{k} {v}" for k, v in r.params.items()), "blocks" if r.blocking else "is told") for r in rules.rules]
+    return Table(("gate", "asks for", "if broken"), rows, "Gates")
+
+
+def _moves(moves: Sequence[AliasMove]) -> Table:
+    rows = [
+        (when(m.at), m.alias, m.previous or MISSING, m.number or "removed", m.by, m.override_reason or m.reason or MISSING) for m in moves
+    ]
+    return Table(("when", "alias", "from", "to", "by", "why"), rows, "Moves of aliases" if moves else "")
 
 
 def version(visit: Visit) -> Page:

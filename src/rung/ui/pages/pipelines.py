@@ -104,19 +104,6 @@ def pipeline_run(visit: Visit) -> Page:
         )
         for s in held.steps
     ]
-    facts = [
-        ("state", pill(held.status)),
-        ("pipeline", link(held.pipeline, "pipelines", held.pipeline)),
-        ("why", _why(held)),
-        ("params", ", ".join(f"{k}={v}" for k, v in held.params.items()) or words.MISSING),
-        ("started", when(held.started_at)),
-        ("by", held.created_by),
-        ("tracking run", link(held.run_id[:8], "runs", held.run_id) if held.run_id else words.MISSING),
-        ("code", words.digest(held.code)),
-        ("lock", words.digest(held.lock)),
-        ("commit", words.digest(held.git_commit)),
-        ("lineage", link("what went in and what came out", "lineage", "pipeline_run", held.id)),
-    ]
     rows = [
         (
             link(s.step, "pipeline-runs", held.id, "steps", s.key),
@@ -145,7 +132,7 @@ def pipeline_run(visit: Visit) -> Page:
     blocks += [
         Charts(figures),
         Table(("step", "state", "why it ran, or did not", "tries", "wall", "CPU"), rows, "Steps"),
-        Facts(facts, "About this run"),
+        _about(held),
     ]
     head = f"{held.pipeline}:{held.number} {held.status}" + (
         f" at {held.failed_step}." if held.failed_step else f"; {cached} of {words.many(len(steps), 'step')} came from the cache."
@@ -158,6 +145,23 @@ def pipeline_run(visit: Visit) -> Page:
         {"detail": detail},
         live=held.status in {"queued", "running"},
     )
+
+
+def _about(held: PipelineRun) -> Facts:
+    facts = [
+        ("state", pill(held.status)),
+        ("pipeline", link(held.pipeline, "pipelines", held.pipeline)),
+        ("why", _why(held)),
+        ("params", ", ".join(f"{k}={v}" for k, v in held.params.items()) or words.MISSING),
+        ("started", when(held.started_at)),
+        ("by", held.created_by),
+        ("tracking run", link(held.run_id[:8], "runs", held.run_id) if held.run_id else words.MISSING),
+        ("code", words.digest(held.code)),
+        ("lock", words.digest(held.lock)),
+        ("commit", words.digest(held.git_commit)),
+        ("lineage", link("what went in and what came out", "lineage", "pipeline_run", held.id)),
+    ]
+    return Facts(facts, "About this run")
 
 
 def step(visit: Visit) -> Page:
