@@ -12,6 +12,7 @@ import logging
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -93,6 +94,8 @@ class DataPlane:
 
     def _route(self, scope: Scope, headers: Headers, body: bytes) -> Reply:
         path, method = scope["path"].rstrip("/"), scope["method"]
+        if path in {"/v2/health/live", "/v2/health/ready", "/v2"} and method not in {"GET", "HEAD"}:
+            return 405, msgspec.json.encode({"error": f"{method} is not for this path."}), {**_JSON, "allow": "GET"}
         if path in {"/v2/health/live", "/v2/health/ready"}:
             return 200, msgspec.json.encode({path.rpartition("/")[2]: True}), _JSON
         if path == "/v2":
@@ -120,13 +123,7 @@ class DataPlane:
         live = self._table.get(project, parts[0])
         rest = parts[1:]
         if rest[:1] == ["versions"] and len(rest) > 1:
-            if rest[1] != str(live.stable.version.number):
-                raise NotFound(
-                    f"Deployment {parts[0]!r} does not serve version {rest[1]}.",
-                    code="serving.no_version",
-                    hint=f"It serves {live.stable.version.number}.",
-                )
-            rest = rest[2:]
+            live, rest = _pinned(live, rest[1]), rest[2:]
         match (rest, method):
             case ([], "GET"):
                 return 200, msgspec.json.encode(oip.metadata(parts[0], live.stable.version)), _JSON
@@ -184,6 +181,18 @@ class DataPlane:
                 hint=f"Use /deployments/NAME/invocations with one of: {', '.join(names) or 'none yet'}.",
             )
         return names[0]
+
+
+def _pinned(live: LiveDeployment, number: str) -> LiveDeployment:
+    """The deployment with all traffic on one of the versions it serves. Raises NotFound."""
+    found = next((route for route in (live.stable, live.other) if route is not None and str(route.version.number) == number), None)
+    if found is None:
+        raise NotFound(
+            f"Deployment {live.deployment.name!r} does not serve version {number}.",
+            code="serving.no_version",
+            hint=f"It serves {live.stable.version.number}.",
+        )
+    return replace(live, stable=found, other=None)
 
 
 def _ours(path: str) -> bool:
