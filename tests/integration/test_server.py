@@ -22,7 +22,9 @@ def call(server: RunningServer, operation: str, body: bytes = b"{}", **headers: 
 def test_the_server_says_what_it_can_and_refuses_what_it_must(server: RunningServer) -> None:
     assert httpx.get(f"{server.url}/healthz").text == "OK"
     assert httpx.get(f"{server.url}/readyz").json() == {"ready": True}
-    assert call(server, "governance.who_am_i").json()["principal"]["name"] == "owner"
+    answered = call(server, "governance.who_am_i")
+    assert answered.json()["principal"]["name"] == "owner"
+    assert answered.headers["x-content-type-options"] == "nosniff"
     for token in ("x", "rung_guess"):
         refused = call(server, "governance.who_am_i", authorization=f"Bearer {token}")
         assert refused.status_code == 401

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rung.core.errors import Denied
 
 COOKIE = "rung_token"
 PROJECT_HEADER = "x-rung-project"
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]", "::1"}
 
@@ -40,7 +41,7 @@ def project_of(connection: HTTPConnection) -> str | None:
 
 
 class Guard:
-    """Refuses foreign Host headers and cross-site writes, and sends the security headers with every answer."""
+    """Refuses foreign Host headers and cross-site writes, and forbids browsers to guess the type of any answer."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
         self._app = app
@@ -66,7 +67,13 @@ class Guard:
                 403,
             )(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+
+        async def sure(message: Message) -> None:
+            if message["type"] == "http.response.start" and not any(name == _NOSNIFF[0] for name, _ in message["headers"]):
+                message = {**message, "headers": [*message["headers"], _NOSNIFF]}
+            await send(message)
+
+        await self._app(scope, receive, sure)
 
     def _refusal(self, connection: HTTPConnection, method: str) -> str:
         host = connection.headers.get("host", "")

@@ -77,3 +77,10 @@ def test_the_audit_log_verifies_from_the_command_line(home: Path) -> None:
 
 def test_lineage_of_nothing_is_not_found(home: Path) -> None:
     assert run(home, "lineage", "model_version=churn:3").exit_code == 4
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_shell_completion_is_printed(home: Path, shell: str) -> None:
+    result = run(home, "completion", shell)
+    assert result.exit_code == 0
+    assert "_RUNG_COMPLETE" in result.output
