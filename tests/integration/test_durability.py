@@ -14,6 +14,7 @@ from rung.core.settings import load_settings
 from rung.governance.records import ListProjects, VerifyAudit
 
 WRITER = """
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from rung.app.local import local_transport
@@ -24,7 +25,7 @@ transport = local_transport(load_settings(flags={"home": sys.argv[1]}))
 
 def write(n):
     transport.call(CreateProject(name=f"{sys.argv[2]}-{n}"))
-    print(f"{sys.argv[2]}-{n}", flush=True)
+    os.write(1, f"{sys.argv[2]}-{n}\\n".encode())  # one call, so that threads do not write into each other's lines
 
 with ThreadPoolExecutor(4) as pool:
     list(pool.map(write, range(100_000)))
