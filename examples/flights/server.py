@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ def running_platform(folder: Path) -> Iterator[Any]:
     """``rung up`` on a free port in the project's folder, and a client of it."""
     address = folder / ".rung" / "address"
     address.unlink(missing_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with a story that is ended
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "rung.cli.main", "up", "--port", "0"], cwd=folder, stdout=log, stderr=log)
     try:
