@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rung.ui.charts import svg
@@ -70,6 +70,7 @@ def test_ticks_are_round_and_hold_the_values() -> None:
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+@example(-683582087.056236, 1e-06)
 def test_ticks_always_reach_over_both_ends(low: float, span: float) -> None:
     marks = svg.ticks(low, low + span)
     assert marks[0] <= low + span * 1e-6

@@ -92,7 +92,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from at or below ``low`` to at or above ``high``, about ``count`` of them."""
     if not (isfinite(low) and isfinite(high)):
         return [0.0, 1.0]
-    if high <= low:
+    if high - low <= max(abs(low), abs(high)) * 1e-9:  # equal, or too close for marks between them to be told apart
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / max(1, count - 1)
