@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,14 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(home: Path, folder: Path, *arguments: str) -> Iterator[RunningServer]:
-    """Start ``rung up`` on a free port with its home in ``home``; stop it at the end."""
+def running_server(home: Path, folder: Path, *arguments: str, settings: Sequence[str] = ()) -> Iterator[RunningServer]:
+    """Start ``rung up`` on a free port with its home in ``home``; stop it at the end.
+
+    ``arguments`` are those of ``up``, ``settings`` those of ``rung`` itself.
+    """
     port = free_port()
     log = folder / "server.log"
-    command = [sys.executable, "-m", "rung.cli.main", "--home", str(home), "--set", f"server.port={port}", "up", *arguments]
+    command = [sys.executable, "-m", "rung.cli.main", "--home", str(home), "--set", f"server.port={port}", *settings, "up", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"

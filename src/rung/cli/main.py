@@ -6,6 +6,7 @@ import os
 import pkgutil
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -20,12 +21,13 @@ class _Scanned(click.Group):
     """Finds commands as modules of ``rung.cli`` with an attribute ``command``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(rung.cli.__path__) if m.name not in _NOT_COMMANDS)
+        return sorted(m.name.rstrip("_").replace("_", "-") for m in pkgutil.iter_modules(rung.cli.__path__) if m.name not in _NOT_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"rung.cli.{cmd_name.replace('-', '_')}").command
+        module = cmd_name.replace("-", "_") + ("_" if iskeyword(cmd_name) else "")
+        command: click.Command = import_module(f"rung.cli.{module}").command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
