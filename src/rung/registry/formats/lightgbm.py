@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from rung.core.errors import Invalid, Unavailable
+from rung.core.errors import Invalid
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, only_file
+from rung.registry.format import (
+    FORMATS,
+    Scorer,
+    Traits,
+    check_task,
+    coded,
+    missing_library,
+    numbers,
+    only_file,
+    ordered,
+    scores,
+    unreadable,
+)
+from rung.registry.records import Field
 
 FILE = "model.txt"
+_CATEGORIES = "pandas_categorical:"
+_BINARY = frozenset({"binary"})
+_MULTICLASS = frozenset({"multiclass", "multiclassova"})
+_UNKNOWN = frozenset({"", "custom", "none"})
 
 
 @FORMATS.member("lightgbm")
 class LightGbm:
-    """A ``lightgbm.Booster``, or the classifier and regressor around one. Inputs are numbers, in the order of the fit."""
+    """A ``lightgbm.Booster``, or the classifier and regressor around one. Texts are taken where it was fitted on categories."""
 
     rank = 20
     libraries = ("lightgbm", "numpy")
+    endings = (".lgb", ".txt")
 
     @staticmethod
     def accepts(estimator: Any) -> bool:
@@ -36,31 +57,151 @@ class LightGbm:
         return {FILE: booster.model_to_string().encode()}
 
     @staticmethod
+    def adopt(data: bytes, ending: str) -> dict[str, bytes]:
+        """LightGBM's text, whatever it was called."""
+        return {FILE: data}
+
+    @staticmethod
+    def traits(files: Mapping[str, bytes]) -> Traits:
+        """What the head of the text says."""
+        return _traits(_text(only_file(files, FILE)))
+
+    @staticmethod
     def load(files: Mapping[str, bytes], task: Task) -> Scorer:
         """The scorer. Raises Unavailable without LightGBM, Invalid for what is no booster of this task."""
         text = _text(only_file(files, FILE))
+        found = _traits(text)
+        check_task(found, task)
         try:
             import lightgbm  # noqa: PLC0415 - optional
         except ImportError:
-            raise Unavailable("LightGBM is not installed here.", code="registry.no_library", hint="pip install 'rung[lightgbm]'.") from None
+            raise missing_library("LightGBM", "lightgbm") from None
         try:
             booster = lightgbm.Booster(model_str=text)
-        except lightgbm.basic.LightGBMError as error:
-            raise Invalid(f"LightGBM cannot read the model: {error}.", code="registry.unreadable_model", hint="Register it anew.") from None
+        except (lightgbm.basic.LightGBMError, ValueError) as error:
+            raise unreadable("LightGBM cannot read the model", error) from None
+        names = [field.name for field in found.inputs]
+        categories, known = _categories(text), _known(text)
 
-        def score(frame: pl.DataFrame) -> np.ndarray:
-            found = booster.predict(frame.cast(dict.fromkeys(frame.columns, pl.Float64)).to_numpy())
-            return np.asarray(found, dtype=np.float64)
+        def score(frame: pl.DataFrame) -> NDArray[np.float64]:
+            asked = ordered(frame, names)
+            if categories:
+                asked = coded(asked, _places(asked, known, categories))
+            return scores(booster.predict(numbers(asked)), task)
 
         return score
 
 
+def _traits(text: str) -> Traits:
+    head = _head(text)
+    objective = head.get("objective", "").partition(" ")[0]
+    categories = _categories(text)
+    known = _known(text)
+    texts = dict(zip(known, categories, strict=True)) if len(known) == len(categories) else {}
+    names = head["feature_names"].split(" ")
+    inputs = tuple(
+        Field(name=name, dtype=str(pl.Series(texts[place]).dtype) if place in texts else "Float64", nullable=True)
+        for place, name in enumerate(names)
+    )
+    if objective in _UNKNOWN:
+        return Traits(
+            inputs=inputs, reason="The booster was fitted with an objective of its own, so its file does not say what it answers."
+        )
+    if objective in _BINARY:
+        return Traits(task="binary", classes=(0, 1), inputs=inputs)
+    if objective in _MULTICLASS:
+        return Traits(task="multiclass", classes=tuple(range(int(head["num_class"]))), inputs=inputs)
+    return Traits(task="regression", inputs=inputs)
+
+
+def _known(text: str) -> list[int]:
+    """Places of the columns fitted on codes: the head lists their codes, and a range for the others; nothing for those unused."""
+    infos = _head(text).get("feature_infos", "").split(" ")
+    return [place for place, info in enumerate(infos) if info not in {"none", ""} and not info.startswith("[")]
+
+
+def _categories(text: str) -> list[list[Any]]:
+    """Values of each column fitted as pandas categories, in order of those columns; the codes are their places."""
+    start = text.rfind(f"\n{_CATEGORIES}")
+    if start < 0:
+        return []
+    try:
+        found = json.loads(text[start + 1 + len(_CATEGORIES) :].splitlines()[0])
+        return msgspec.convert(found, list[list[str | int | float | bool]] | None) or []
+    except (ValueError, IndexError, RecursionError, msgspec.ValidationError):
+        raise unreadable("The LightGBM model's categories cannot be read") from None
+
+
+def _places(frame: pl.DataFrame, known: list[int], categories: list[list[Any]]) -> dict[int, pl.Series]:
+    """Which columns hold which categories: LightGBM pairs them, in order, with the columns that hold texts.
+
+    Raises:
+        Invalid: neither the model's head nor the types of the columns tell them.
+    """
+    texts = [place for place, kind in enumerate(frame.dtypes) if not kind.is_numeric() and kind != pl.Boolean]
+    places = known if len(known) == len(categories) else texts
+    if len(places) != len(categories) or not set(texts) <= set(places):
+        raise Invalid(
+            f"The model was fitted on {len(categories)} columns of categories, and {len(texts)} hold texts.",
+            code="registry.bad_input",
+            hint="Give categories as texts.",
+        )
+    return {place: pl.Series(values) for place, values in zip(places, categories, strict=True)}
+
+
 def _text(data: bytes) -> str:
-    """The file as text. LightGBM's parser ends the process on some damaged files, hence the look at its frame first."""
+    """The file as text, looked through first: LightGBM ends the process on some damaged files, and checks no split."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = ""
-    if not text.startswith("tree\n") or "end of trees" not in text:
-        raise Invalid("The file is no LightGBM model.", code="registry.unreadable_model", hint="Register it anew.")
+    head = _head(text)
+    if not text.startswith("tree\n") or "end of trees" not in text or not {"feature_names", "max_feature_idx"} <= head.keys():
+        raise unreadable("The file is no LightGBM model")
+    try:
+        features = len(head["feature_names"].split(" "))
+        if int(head["max_feature_idx"]) != features - 1:
+            raise ValueError
+        for block in text[: text.rindex("end of trees")].split("\nTree=")[1:]:
+            _check_tree(dict(line.partition("=")[::2] for line in block.splitlines()), features)
+    except (ValueError, KeyError, OverflowError):
+        raise unreadable("A tree of the LightGBM model points outside of itself") from None
     return text
+
+
+def _head(text: str) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in text[: text.find("\nTree=")].splitlines())
+
+
+def _check_tree(tree: Mapping[str, str], features: int) -> None:
+    """Raise ValueError for a tree that would not end, or that points outside of its nodes, leaves, columns or categories."""
+    leaves = int(tree["num_leaves"])
+    splits = leaves - 1
+    if leaves < 1 or len(tree["leaf_value"].split()) != leaves:
+        raise ValueError
+    if tree.get("is_linear", "0") != "0" and not _within(_integers(tree["leaf_features"]), features):
+        raise ValueError
+    if not splits:
+        return
+    places = np.arange(splits)
+    for side in ("left_child", "right_child"):
+        child = _integers(tree[side])
+        inner = child >= 0
+        if len(child) != splits or (child[inner] <= places[inner]).any() or (child >= splits).any() or (child < -leaves).any():
+            raise ValueError
+    chosen, kinds = _integers(tree["split_feature"]), _integers(tree["decision_type"])
+    if len(chosen) != splits or len(kinds) != splits or not _within(chosen, features):
+        raise ValueError
+    codes = np.asarray(tree["threshold"].split(), dtype=np.float64)[(kinds & 1) == 1]
+    if len(codes):
+        bounds, held = _integers(tree["cat_boundaries"]), len(tree["cat_threshold"].split())
+        if not _within(codes, len(bounds) - 1) or not _within(bounds, held + 1) or (np.diff(bounds) < 0).any():
+            raise ValueError
+
+
+def _within(values: NDArray[Any], end: int) -> bool:
+    return bool(((values >= 0) & (values < end)).all())
+
+
+def _integers(line: str) -> NDArray[np.int64]:
+    return np.asarray(line.split(), dtype=np.int64)

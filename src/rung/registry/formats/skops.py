@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -18,10 +19,26 @@ from threadpoolctl import ThreadpoolController
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, only_file
+from rung.registry.format import FORMATS, Scorer, Traits, check_task, columns_f, numbers, only_file, unreadable
+from rung.registry.records import Class, Field
+from rung.registry.trees import check_trees
 
 FILE = "model.skops"
 _FEW_ROWS = 2000
+_TWO = 2
+_DAMAGED = (
+    BadZipFile,
+    KeyError,
+    IndexError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    NotImplementedError,
+    RecursionError,
+    OSError,
+    EOFError,
+)
 TRUSTED = frozenset(
     {
         "collections.OrderedDict",
@@ -73,6 +90,7 @@ class Skops:
 
     rank = 50
     libraries = ("scikit-learn", "skops", "numpy")
+    endings = (".skops",)
 
     @staticmethod
     def accepts(estimator: Any) -> bool:
@@ -91,16 +109,74 @@ class Skops:
         return {FILE: content}
 
     @staticmethod
+    def adopt(data: bytes, ending: str) -> dict[str, bytes]:
+        """A skops file, as it is."""
+        return {FILE: data}
+
+    @staticmethod
+    def traits(files: Mapping[str, bytes]) -> Traits:
+        """What the estimator says of itself."""
+        return traits_of(read_estimator(only_file(files, FILE)))
+
+    @staticmethod
     def load(files: Mapping[str, bytes], task: Task) -> Scorer:
         """The scorer. Raises Invalid for a damaged file, a type that is not trusted, or an estimator of another task."""
-        return scorer(read_estimator(only_file(files, FILE)), task)
+        estimator = read_estimator(only_file(files, FILE))
+        check_task(traits_of(estimator), task)
+        return scorer(estimator, task)
 
 
 def read_estimator(data: bytes) -> Any:
     """The estimator of a skops file. Raises Invalid for a damaged file or a type that is not trusted."""
     from skops.io import loads  # noqa: PLC0415 - a second that those who serve nothing never pay
+    from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415 - see above
 
-    return loads(data, trusted=_trusted(data))
+    named = _trusted(data)
+    try:
+        estimator = loads(data, trusted=named)
+    except UntrustedTypesFoundException as error:
+        raise unreadable("The model's file hides types", error) from None
+    except _DAMAGED as error:
+        raise unreadable("The skops file cannot be read", error) from None
+    check_trees(estimator)
+    return estimator
+
+
+def traits_of(estimator: Any) -> Traits:
+    """Task, classes and inputs of a fitted estimator of scikit-learn's protocol."""
+    from sklearn.base import is_classifier, is_regressor  # noqa: PLC0415 - loaded with the estimator
+
+    inputs = _inputs(estimator)
+    if is_regressor(estimator):
+        return Traits(task="regression", inputs=inputs)
+    name = type(getattr(estimator, "_final_estimator", estimator)).__name__
+    classes = getattr(estimator, "classes_", None)
+    if not is_classifier(estimator) or classes is None:
+        return Traits(inputs=inputs, reason=f"A {name} predicts neither classes nor values.")
+    if isinstance(classes, list) or np.asarray(classes).ndim != 1:
+        return Traits(inputs=inputs, reason=f"The {name} predicts several labels at once, not one.")
+    if not hasattr(estimator, "predict_proba"):
+        return Traits(inputs=inputs, reason=f"A {name} answers labels without probabilities; wrap it in CalibratedClassifierCV.")
+    known = tuple(plain_class(value) for value in np.asarray(classes).tolist())
+    if len(known) < _TWO:
+        return Traits(inputs=inputs, reason=f"The {name} knows one class only, {known[0] if known else None!r}.")
+    return Traits(task="binary" if len(known) == _TWO else "multiclass", classes=known, inputs=inputs)
+
+
+def plain_class(value: Any) -> Class:
+    """A label as it is kept. Raises Invalid for what no label can be."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, (str, bool, int)):
+        return value
+    raise Invalid(f"{value!r} cannot be a class.", code="registry.bad_class", hint="Use texts, integers or booleans as labels.")
+
+
+def _inputs(estimator: Any) -> tuple[Field, ...]:
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None:
+        return tuple(Field(name=str(name), dtype="Float64") for name in names)
+    return columns_f(int(getattr(estimator, "n_features_in_", 0)))
 
 
 def scorer(estimator: Any, task: Task) -> Scorer:
@@ -117,7 +193,7 @@ def scorer(estimator: Any, task: Task) -> Scorer:
 
     def score(frame: pl.DataFrame) -> np.ndarray:
         with _threads(frame.height):
-            found = np.asarray(ask(frame if by_name else _numbers(frame)), dtype=np.float64)
+            found = np.asarray(ask(frame if by_name else numbers(frame)), dtype=np.float64)
         return found[:, 1] if task == "binary" else found.ravel() if task == "regression" else found
 
     return score
@@ -134,14 +210,12 @@ def _controller() -> ThreadpoolController:
 
 
 def _trusted(data: bytes) -> list[str]:
-    from zipfile import BadZipFile  # noqa: PLC0415 - with skops below
-
     from skops.io import get_untrusted_types  # noqa: PLC0415 - see read_estimator
 
     try:
         named = get_untrusted_types(data=data)
-    except (BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise Invalid(f"The file is no skops model: {error}.", code="registry.unreadable_model", hint="Register it anew.") from None
+    except _DAMAGED as error:
+        raise unreadable("The file is no skops model", error) from None
     strangers = sorted(set(named) - TRUSTED)
     if strangers:
         raise Invalid(
@@ -150,7 +224,3 @@ def _trusted(data: bytes) -> list[str]:
             hint="Use scikit-learn's own classes; functions and classes of a project cannot be loaded safely.",
         )
     return sorted(named)
-
-
-def _numbers(frame: pl.DataFrame) -> np.ndarray:
-    return frame.cast(dict.fromkeys(frame.columns, pl.Float64)).to_numpy()
