@@ -36,16 +36,16 @@ def try_all(client: Client) -> None:
     other = client.tracking.start("flights")
     client.tracking.log(other.id, metrics={"auc": math.nan})
     client.tracking.start("flights")
-    order, after, seen = r.Order(by="metric", key="auc"), None, []
+    after, seen = None, []
     while True:
-        page = client.tracking.search("flights", order=order, limit=1, after=after)
+        page = client.tracking.search(experiments="flights", order_by="metrics.auc DESC", limit=1, after=after)
         seen += [item.number for item in page.items]
         after = page.next
         if after is None:
             break
     assert seen == [1, 2, 3]
-    where = [r.Condition(field="metric", key="auc", operator=">", value=0.75), r.Condition(field="param", key="depth", value=3)]
-    assert [item.number for item in client.tracking.search(conditions=where).items] == [1]
+    where = "metrics.auc > 0.75 AND params.depth = 3"
+    assert [item.number for item in client.tracking.search(where).items] == [1]
     found = client.tracking.get("flights:1")
     assert math.isnan(found.metrics["nan"])
     assert (found.metrics["auc"], found.metrics["up"]) == (0.8, math.inf)
@@ -114,4 +114,4 @@ def test_versions_and_runs_registered_at_once_get_numbers_of_their_own(engine_cl
         thread.join()
     assert not failures
     assert sorted(version.number for version in engine_client.registry.versions("late").items) == [1, 2, 3, 4]
-    assert sorted(run.number for run in engine_client.tracking.search("flights").items) == [1, 2, 3, 4]
+    assert sorted(run.number for run in engine_client.tracking.search(experiments="flights").items) == [1, 2, 3, 4]

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
-
 import click
 
-from rung.cli.frame import client, fail, note, show, state, table, verb
-
-if TYPE_CHECKING:
-    from rung.tracking.records import Condition
-
-_HOW = r"\s*(!=|<=|>=|=|<|>|~)\s*(.+)$"
-_CONDITION = re.compile(rf"^(param|metric|tag)[. ](.+?){_HOW}|^(status|name|git_commit|pipeline_run|started_at|ended_at){_HOW}")
+from rung.cli.frame import client, note, show, state, table, verb
 
 
 @click.group("runs", short_help="List, show and compare runs.")
@@ -23,29 +14,20 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--experiment", "-e", help="Only runs of this experiment.")
-@click.option("--where", "-w", "conditions", multiple=True, help="A condition, e.g. 'metric.auc > 0.7' or 'param.depth = 3'; repeatable.")
-@click.option("--sort", help="Field to sort by: started_at, name, metric.<key>, param.<key>.")
-@click.option("--ascending", is_flag=True, help="Smallest first.")
+@click.option("--where", "-w", default="", help="A filter, e.g. \"metrics.auc > 0.7 AND params.kind = 'tree'\".")
+@click.option("--sort", "-s", multiple=True, help="What to sort by, e.g. 'metrics.auc DESC'; repeatable.")
 @click.option("--limit", default=30, show_default=True, help="How many.")
 @click.option("--after", help="The `next` of the page before.")
 @click.option("--deleted", is_flag=True, help="Show deleted runs instead.")
 @verb
-def list_runs(
-    experiment: str | None, conditions: tuple[str, ...], sort: str | None, limit: int, after: str | None, *, ascending: bool, deleted: bool
-) -> None:
+def list_runs(experiment: str | None, where: str, sort: tuple[str, ...], limit: int, after: str | None, *, deleted: bool) -> None:
     """Runs, newest first.
 
     \b
-    Example: rung runs list -e flights -w 'metric.roc_auc > 0.7' --sort metric.roc_auc
+    Example: rung runs list -e flights -w 'metrics.roc_auc > 0.7' --sort 'metrics.roc_auc DESC'
     """
-    from rung.tracking.records import Order  # noqa: PLC0415 - `rung --help` must not pay for msgspec
-
-    by, _, key = (sort or "started_at").partition(".")
-    if by not in {"started_at", "ended_at", "name", "metric", "param"}:
-        raise click.UsageError(f"--sort {sort!r} is none of started_at, ended_at, name, metric.<key>, param.<key>.")
-    order = Order(by=by, key=key, descending=not ascending)  # type: ignore[arg-type]  # checked above
     page = client().tracking.search(
-        experiment, conditions=[_condition(text) for text in conditions], order=order, limit=limit, after=after, deleted=deleted
+        where, experiments=(experiment,) if experiment else (), order_by=sort, limit=limit, after=after, view="deleted" if deleted else "active"
     )
     if state().json:
         show(page)
@@ -164,25 +146,3 @@ def restore(run: str) -> None:
     Example: rung runs restore flights:12
     """
     show(client().tracking.restore(run), ("id", "name", "status"))
-
-
-def _condition(text: str) -> Condition:
-    from rung.core.records import decoded  # noqa: PLC0415 - see list_runs
-    from rung.tracking.records import Condition  # noqa: PLC0415 - see list_runs
-
-    match = _CONDITION.match(text.strip())
-    if match is None:
-        fail(f"{text!r} is no condition.", hint="Write for example 'metric.auc > 0.7', 'param.depth = 3' or 'status = failed'.", code=2)
-    keyed, key, how, value, plain, plain_how, plain_value = match.groups()
-    operator, given = how or plain_how, (value or plain_value).strip("'\"")
-    parts = {"field": keyed or plain, "key": key or "", "operator": "like" if operator == "~" else operator, "value": _value(given, keyed)}
-    return decoded(parts, Condition)
-
-
-def _value(text: str, field: str | None) -> str | float:
-    if field not in {"metric", "param"}:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -91,11 +91,11 @@ class TrackingVerbs:
             name, size = path or content.name, digest_of_file(content)[1]
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         digest = self._transport.put_blob(content)
-        return self._transport.call(r.LogArtifact(run=run, path=name, digest=digest, size_bytes=size, media_type=media_type))
+        return self._transport.call(r.LogArtifact(owner=run, path=name, digest=digest, size_bytes=size, media_type=media_type))
 
     def artifacts(self, run: str) -> tuple[r.Artifact, ...]:
         """Outputs of a run."""
-        return self._transport.call(r.ListArtifacts(run=run))
+        return self._transport.call(r.ListArtifacts(owner=run))
 
     def read_artifact(self, run: str, path: str) -> bytes:
         """The bytes of an output. Raises KeyError for a path the run has not."""
@@ -107,20 +107,22 @@ class TrackingVerbs:
 
     def search(
         self,
-        experiment: str | None = None,
+        filter: str = "",
         *,
-        conditions: Sequence[r.Condition] = (),
-        order: r.Order | None = None,
+        experiments: Sequence[str | int] | str = (),
+        order_by: Sequence[str] | str = (),
         after: str | None = None,
         limit: int = 50,
-        deleted: bool = False,
+        view: r.View = "active",
+        points: bool = False,
     ) -> Page[r.Run]:
-        """Runs that meet all conditions, sorted, a page at a time."""
+        """Runs that a filter finds, sorted, a page at a time: ``search("metrics.auc > 0.7", order_by="metrics.auc DESC")``."""
         return self._transport.call(
             r.SearchRuns(
-                experiment=experiment, conditions=tuple(conditions), order=order or r.Order(), after=after, limit=limit, deleted=deleted
+                experiments=(experiments,) if isinstance(experiments, str) else tuple(experiments), filter=filter,
+                order_by=(order_by,) if isinstance(order_by, str) else tuple(order_by), after=after, limit=limit, view=view, points=points,
             )
-        )
+        )  # fmt: skip
 
     def history(self, run: str, key: str, *, limit: int = 1000) -> r.MetricSeries:
         """The points of one metric, thinned if there are more than ``limit``."""

@@ -6,8 +6,9 @@ MLflow's filters are the part of the language without OR, NOT and parentheses; `
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NoReturn
 
 from rung.core.errors import Invalid
@@ -110,6 +111,40 @@ def comparisons(expression: Expression) -> Iterator[Compare]:
     else:
         for part in expression.parts:
             yield from comparisons(part)
+
+
+def holds(expression: Expression, get: Callable[[Entity, str], str | int | float | None]) -> bool:
+    """Whether an expression holds of something whose values ``get`` tells; of what it has not, only IS NULL holds."""
+    if isinstance(expression, All):
+        return all(holds(part, get) for part in expression.parts)
+    if isinstance(expression, Either):
+        return any(holds(part, get) for part in expression.parts)
+    if isinstance(expression, Not):
+        return not holds(expression.part, get)
+    held, how, value = get(expression.entity, expression.key), expression.operator, expression.value
+    if how in {"missing", "present"}:
+        return (held is None) == (how == "missing")
+    if held is None or value is None:
+        return False
+    if how in {"in", "not_in"}:
+        return (held in value) == (how == "in") if isinstance(value, tuple) else False
+    if how in {"like", "ilike"}:
+        return like(str(value), str(held), ignore_case=how == "ilike")
+    if isinstance(held, str) != isinstance(value, str) or isinstance(value, tuple):
+        return how == "!="
+    return _ORDERED[how](held, value)
+
+
+def like(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
+    """Whether a text is like a pattern: ``%`` stands for any characters, ``_`` for one."""
+    parts = {"%": ".*", "_": "."}
+    regex = "".join(parts.get(character, re.escape(character)) for character in pattern)
+    return re.fullmatch(regex, text, re.DOTALL | (re.IGNORECASE if ignore_case else 0)) is not None
+
+
+_ORDERED: dict[str, Callable[..., bool]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:

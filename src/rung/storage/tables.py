@@ -61,6 +61,6 @@ def project_column() -> Column[str]:
     return Column("project", String(32), nullable=False)
 
 
-def table(name: str, *parts: Any) -> Table:
-    """A table of ours, entered in ``METADATA``."""
-    return Table(name, METADATA, *parts)
+def table(name: str, *parts: Any, **options: Any) -> Table:
+    """A table of ours, entered in ``METADATA``; options are those of one engine, such as ``sqlite_with_rowid``."""
+    return Table(name, METADATA, *parts, **options)

@@ -8,28 +8,40 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from rung.core.events import Event
-from rung.core.records import AnyFloat, Count, Digest, Empty, Id, Instant, Int64, Key, Line, Name, Number, Page, Record, Text
+from rung.core.records import AnyFloat, Count, Digest, Empty, Id, Instant, Int64, Key, Line, Number, Page, Record, Text
 from rung.core.references import DatasetUse, LockDigest
 from rung.core.requests import Effect, Request
 
-RunStatus = Literal["running", "succeeded", "failed", "cancelled"]
+RunStatus = Literal["running", "scheduled", "succeeded", "failed", "cancelled"]
+ENDED: tuple[RunStatus, ...] = ("succeeded", "failed", "cancelled")
 LockKind = Literal["uv.lock", "requirements.lock", "requirements.txt", "installed", ""]
-ConditionField = Literal["param", "metric", "tag", "status", "name", "pipeline_run", "git_commit", "started_at", "ended_at"]
-Operator = Literal["=", "!=", "<", "<=", ">", ">=", "like", "missing", "present"]
-OrderField = Literal["started_at", "ended_at", "name", "metric", "param"]
+View = Literal["active", "deleted", "all"]
+Dialect = Literal["rung", "mlflow"]
+DEFAULT = "default"
 ParamText = Annotated[str, Meta(max_length=8000, pattern=r"^[^\x00]*$")]
 ParamValue = ParamText | Int64 | float | bool | None
-ArtifactPath = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00/\\][^\x00\\]*$")]
+ArtifactPath = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00/][^\x00]*$")]
+# Experiments are titles for people, so they are freer than names; they never enter a file name.
+ExperimentName = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f]+$")]
+# Who has artifacts: a run, a logged model, a trace, or nobody in particular.
+Owner = Annotated[str, Meta(pattern=r"^((m-|tr-)?[0-9a-f]{32}|files)$")]
+Tags = dict[Key, Text]
+TagChanges = dict[Key, Text | None]
 
 
 class Experiment(Record):
-    """A named question that runs try to answer."""
+    """A named question that runs try to answer. ``number`` counts up in the project; 0 is the experiment ``default``."""
 
     id: Id
-    name: Name
+    number: Count
+    name: ExperimentName
     note: Text
     created_at: Instant
     created_by: Line
+    updated_at: Instant
+    tags: dict[str, str] = {}
+    deleted_at: Instant | None = None
+    artifact_location: Line = ""
 
 
 class Hardware(Record):
@@ -74,9 +86,9 @@ class MetricSeries(Record):
 
 
 class Artifact(Record):
-    """A named output of a run: bytes by digest."""
+    """A named output of a run, a logged model or a trace: bytes by digest."""
 
-    run: Id
+    owner: Owner
     path: ArtifactPath
     digest: Digest
     size_bytes: Count
@@ -84,11 +96,66 @@ class Artifact(Record):
     created_at: Instant
 
 
+class Input(Record):
+    """Data a run read that is no dataset of ours: what the client said of it. ``schema`` and ``profile`` are JSON texts."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+    digest: Annotated[str, Meta(min_length=1, max_length=36, pattern=r"^[^\x00]*$")]
+    source_type: Line
+    source: Text
+    schema: Annotated[str, Meta(max_length=1_048_576, pattern=r"^[^\x00]*$")] = ""
+    profile: Annotated[str, Meta(max_length=16_777_216, pattern=r"^[^\x00]*$")] = ""
+    tags: dict[str, str] = {}
+
+
+class ModelLink(Record):
+    """A logged model that a run made or read."""
+
+    model: Id
+    direction: Literal["in", "out"] = "out"
+    step: Int64 = 0
+
+
+class ModelMetric(Record):
+    """A value measured on a logged model, in a run, perhaps on a dataset."""
+
+    model: Id
+    key: Key
+    value: AnyFloat
+    step: Int64 = 0
+    at: Instant | None = None
+    run: Id | None = None
+    dataset_name: Line = ""
+    dataset_digest: Line = ""
+
+
+class Extremes(Record):
+    """Smallest and greatest value of a metric, with the steps they were first seen at; None when all are NaN."""
+
+    low: AnyFloat | None = None
+    low_step: Int64 | None = None
+    high: AnyFloat | None = None
+    high_step: Int64 | None = None
+
+
+class LatestPoint(Record):
+    """The last point of a metric: greatest step, then instant, then value."""
+
+    value: AnyFloat
+    step: Int64
+    at: Instant
+    extremes: Extremes = Extremes()
+
+
 class Run(Record):
-    """One attempt at an experiment. ``metrics`` holds the latest value of each; undefined ones are NaN."""
+    """One attempt at an experiment. ``metrics`` holds the latest value of each; undefined ones are NaN.
+
+    ``latest`` tells step, instant and extremes as well; it is filled where the request asks for points.
+    """
 
     id: Id
-    experiment: Name
+    experiment: ExperimentName
+    experiment_number: Count
     number: Number
     name: Line
     status: RunStatus
@@ -97,9 +164,12 @@ class Run(Record):
     ended_at: Instant | None = None
     params: dict[str, ParamValue] = {}
     metrics: dict[str, AnyFloat] = {}
+    latest: dict[str, LatestPoint] = {}
     tags: dict[str, str] = {}
     context: RunContext = RunContext()
     datasets: tuple[DatasetUse, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    models: tuple[ModelLink, ...] = ()
     pipeline_run: Id | None = None
     step: Line = ""
     parent: Id | None = None
@@ -128,50 +198,87 @@ class Run(Record):
         return f"<table><caption>{escape(self.experiment)}:{self.number} {escape(self.name)}</caption>{cells}</table>"
 
 
-class Condition(Record):
-    """One claim about a run, such as ``metric auc > 0.7``; ``key`` names the param, metric or tag, instants are ISO 8601."""
-
-    field: ConditionField
-    key: Line = ""
-    operator: Operator = "="
-    value: str | Int64 | float | bool | None = None
-
-
-class Order(Record):
-    """What a list of runs is sorted by. Runs without the value come last, NaN before them."""
-
-    by: OrderField = "started_at"
-    key: Line = ""
-    descending: bool = True
-
-
 class CreateExperiment(Request[Experiment]):
-    """Make an experiment. Starting a run makes its experiment too, so this is only needed for the note."""
+    """Make an experiment. Starting a run makes its experiment too, so this is only needed for note, tags or a place of its own."""
 
     operation = "tracking.create_experiment"
     permission = "run:write"
-    name: Name
+    name: ExperimentName
     note: Text = ""
+    tags: Tags = {}
+    artifact_location: Line = ""
+
+
+class GetExperiment(Request[Experiment]):
+    """One experiment by number or by name, deleted ones too."""
+
+    operation = "tracking.get_experiment"
+    permission = "run:read"
+    effect: ClassVar[Effect] = "read"
+    number: Count | None = None
+    name: ExperimentName | None = None
 
 
 class ListExperiments(Request[tuple[Experiment, ...]]):
-    """Experiments of the project, newest first."""
+    """Experiments of the project that are not deleted, newest first."""
 
     operation = "tracking.list_experiments"
     permission = "run:read"
     effect: ClassVar[Effect] = "read"
 
 
+class SearchExperiments(Request[Page[Experiment]]):
+    """Experiments a filter finds (attributes name, number, created_at, updated_at; tags), a page at a time."""
+
+    operation = "tracking.search_experiments"
+    permission = "run:read"
+    effect: ClassVar[Effect] = "read"
+    filter: Text = ""
+    order_by: Annotated[tuple[Line, ...], Meta(max_length=10)] = ()
+    after: Line | None = None
+    limit: Annotated[int, Meta(ge=1, le=50_000)] = 100
+    view: View = "active"
+    dialect: Dialect = "rung"
+
+
+class UpdateExperiment(Request[Experiment]):
+    """Rename an experiment, or change its note or tags; a tag given as None is removed."""
+
+    operation = "tracking.update_experiment"
+    permission = "run:write"
+    number: Count
+    name: ExperimentName | None = None
+    note: Text | None = None
+    tags: TagChanges = {}
+
+
+class DeleteExperiment(Request[Experiment]):
+    """Put an experiment aside; its name stays taken, and it can be restored."""
+
+    operation = "tracking.delete_experiment"
+    permission = "run:write"
+    number: Count
+
+
+class RestoreExperiment(Request[Experiment]):
+    """Bring a deleted experiment back."""
+
+    operation = "tracking.restore_experiment"
+    permission = "run:write"
+    number: Count
+
+
 class StartRun(Request[Run]):
-    """Open a run. With an ``id`` chosen by the caller, asking twice opens it once."""
+    """Open a run. With an ``id`` chosen by the caller, asking twice opens it once. ``experiment_number`` goes before the name."""
 
     operation = "tracking.start_run"
     permission = "run:write"
-    experiment: Name = "default"
+    experiment: ExperimentName = DEFAULT
+    experiment_number: Count | None = None
     name: Line = ""
     id: Id | None = None
     params: dict[Key, ParamValue] = {}
-    tags: dict[Key, Text] = {}
+    tags: Tags = {}
     context: RunContext = RunContext()
     datasets: tuple[DatasetUse, ...] = ()
     pipeline_run: Id | None = None
@@ -181,7 +288,7 @@ class StartRun(Request[Run]):
 
 
 class LogBatch(Request[Empty]):
-    """Log params, metric points, tags and dataset uses of a run: all of them or none. The same ``batch`` counts once."""
+    """Log to a run: all of it or nothing. The same ``batch`` counts once."""
 
     operation = "tracking.log_batch"
     permission = "run:write"
@@ -190,8 +297,11 @@ class LogBatch(Request[Empty]):
     batch: Id | None = None
     params: Annotated[dict[Key, ParamValue], Meta(max_length=2000)] = {}
     metrics: Annotated[tuple[MetricPoint, ...], Meta(max_length=10_000)] = ()
-    tags: Annotated[dict[Key, Text], Meta(max_length=2000)] = {}
+    tags: Annotated[Tags, Meta(max_length=2000)] = {}
     datasets: Annotated[tuple[DatasetUse, ...], Meta(max_length=100)] = ()
+    inputs: Annotated[tuple[Input, ...], Meta(max_length=100)] = ()
+    models: Annotated[tuple[ModelLink, ...], Meta(max_length=100)] = ()
+    model_metrics: Annotated[tuple[ModelMetric, ...], Meta(max_length=1000)] = ()
 
 
 class FinishRun(Request[Run]):
@@ -205,13 +315,32 @@ class FinishRun(Request[Run]):
     ended_at: Instant | None = None
 
 
+class UpdateRun(Request[Run]):
+    """Rename a run, or open it again to go on: ``status`` running forgets when it ended."""
+
+    operation = "tracking.update_run"
+    permission = "run:write"
+    run: Id
+    name: Line | None = None
+    status: Literal["running", "scheduled"] | None = None
+
+
+class DeleteTag(Request[Empty]):
+    """Take a tag off a run."""
+
+    operation = "tracking.delete_tag"
+    permission = "run:write"
+    run: Id
+    key: Key
+
+
 class LogArtifact(Request[Artifact]):
-    """Name a stored blob as an output of a run; the same path again replaces it."""
+    """Name a stored blob as an output of a run, a logged model or a trace; the same path again replaces it."""
 
     operation = "tracking.log_artifact"
     permission = "run:write"
-    effect: ClassVar[Effect] = "work"
-    run: Id
+    audited: ClassVar[bool] = False
+    owner: Owner
     path: ArtifactPath
     digest: Digest
     size_bytes: Count
@@ -219,46 +348,95 @@ class LogArtifact(Request[Artifact]):
 
 
 class ListArtifacts(Request[tuple[Artifact, ...]]):
-    """Outputs of a run, by path."""
+    """Outputs of an owner, by path; only those below the folder ``under`` where it is given."""
 
     operation = "tracking.list_artifacts"
     permission = "run:read"
     effect: ClassVar[Effect] = "read"
-    run: Key
+    owner: Key
+    under: Line = ""
+
+
+class GetArtifact(Request[Artifact]):
+    """One output by its path."""
+
+    operation = "tracking.get_artifact"
+    permission = "run:read"
+    effect: ClassVar[Effect] = "read"
+    owner: Owner
+    path: ArtifactPath
+
+
+class DeleteArtifact(Request[tuple[Artifact, ...]]):
+    """Forget an output, or all below a folder; answers what was forgotten. Bytes nobody names any more go with ``rung gc``."""
+
+    operation = "tracking.delete_artifact"
+    permission = "run:write"
+    owner: Owner
+    path: ArtifactPath
 
 
 class GetRun(Request[Run]):
-    """One run by its id or as ``experiment:number``."""
+    """One run by its id or as ``experiment:number``; with ``points`` its ``latest`` is filled too."""
 
     operation = "tracking.get_run"
     permission = "run:read"
     effect: ClassVar[Effect] = "read"
     run: Key
+    points: bool = False
 
 
 class SearchRuns(Request[Page[Run]]):
-    """Runs that meet all conditions, sorted, a page at a time."""
+    """Runs that a filter finds, sorted, a page at a time.
+
+    ``filter`` is ``metrics.auc > 0.7 AND (params.model = 'tree' OR tags.kept IS NOT NULL)``; ``order_by`` is ``metrics.auc DESC``;
+    the default order is newest first. In the dialect ``mlflow`` attributes and statuses have MLflow's names.
+    """
 
     operation = "tracking.search_runs"
     permission = "run:read"
     effect: ClassVar[Effect] = "read"
-    experiment: Name | None = None
-    conditions: Annotated[tuple[Condition, ...], Meta(max_length=50)] = ()
-    order: Order = Order()
+    experiments: Annotated[tuple[ExperimentName | Count, ...], Meta(max_length=1000)] = ()
+    filter: Text = ""
+    order_by: Annotated[tuple[Line, ...], Meta(max_length=10)] = ()
     after: Line | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
-    deleted: bool = False
+    limit: Annotated[int, Meta(ge=1, le=50_000)] = 50
+    view: View = "active"
+    dialect: Dialect = "rung"
+    points: bool = False
 
 
 class MetricHistory(Request[MetricSeries]):
-    """The points of one metric of a run, thinned to about ``limit`` if there are more."""
+    """The points of one metric of a run, thinned to about ``limit`` if there are more; only steps from ``first`` to ``last``."""
 
     operation = "tracking.metric_history"
     permission = "run:read"
     effect: ClassVar[Effect] = "read"
     run: Key
     key: Key
-    limit: Annotated[int, Meta(ge=4, le=100_000)] = 1000
+    limit: Annotated[int, Meta(ge=4, le=1_000_000)] = 1000
+    first: Int64 | None = None
+    last: Int64 | None = None
+
+
+class MetricPage(Request[Page[MetricPoint]]):
+    """Every point of one metric of a run by instant, step and value, a page at a time; empty when it was never logged."""
+
+    operation = "tracking.metric_page"
+    permission = "run:read"
+    effect: ClassVar[Effect] = "read"
+    run: Key
+    key: Key
+    after: Line | None = None
+    limit: Annotated[int, Meta(ge=1, le=100_000)] = 25_000
+
+
+class PackMetrics(Request[int]):
+    """Move metric points that have gathered into packed chunks; the engine asks this by itself."""
+
+    operation = "tracking.pack_metrics"
+    permission = "run:write"
+    audited: ClassVar[bool] = False
 
 
 class DeleteRun(Request[Run]):

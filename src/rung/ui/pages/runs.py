@@ -6,7 +6,7 @@ from math import isfinite
 
 from markupsafe import Markup
 
-from rung.tracking.records import Condition, GetRun, ListArtifacts, MetricHistory, Order, Run, SearchRuns
+from rung.tracking.records import GetRun, ListArtifacts, MetricHistory, Run, SearchRuns
 from rung.ui import words
 from rung.ui.blocks import Charts, Empty, Facts, Page, Stats, Table, Visit, Words
 from rung.ui.charts.line import Series, line_chart
@@ -20,8 +20,9 @@ _EMPTY = 'import rung\n\nwith rung.start_run(experiment="first"):\n    rung.log_
 def runs(visit: Visit) -> Page:
     """Newest runs, or those of one experiment."""
     experiment = visit.query.get("experiment") or None
-    failed = (Condition(field="status", operator="=", value="failed"),) if visit.query.get("status") == "failed" else ()
-    page = visit.ask(SearchRuns(experiment=experiment, conditions=failed, order=Order(), after=visit.query.get("after") or None, limit=50))
+    failed = "status = 'failed'" if visit.query.get("status") == "failed" else ""
+    wanted = (experiment,) if experiment else ()
+    page = visit.ask(SearchRuns(experiments=wanted, filter=failed, after=visit.query.get("after") or None, limit=50))
     if not page.items:
         return Page(
             "Runs",
@@ -56,7 +57,7 @@ def link_after(experiment: str | None, after: str) -> object:
 def run(visit: Visit) -> Page:
     """One run."""
     held = visit.ask(GetRun(run=visit.path["run"]))
-    artifacts = visit.find(ListArtifacts(run=held.id)) or ()
+    artifacts = visit.find(ListArtifacts(owner=held.id)) or ()
     curves = [visit.ask(MetricHistory(run=held.id, key=key, limit=600)) for key in sorted(held.metrics)[:_CURVES]]
     figures = [
         line_chart(f"{c.key} by step", [Series(c.key, tuple((float(p.step), p.value) for p in c.points))], y_label=c.key, x_label="step")

@@ -1,0 +1,169 @@
+"""Metric points: a tail of rows, packed into chunks behind it, and the latest value with its extremes beside both.
+
+The same point twice is one point: the tail's key is the whole point. Chunks may overlap the tail and each other where
+points came late; reading sorts and drops what is double.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, delete, select
+
+from rung.tracking.store.tables import CHUNK, LATEST, PACK_FROM, POINT, SERIES, raw
+
+if TYPE_CHECKING:
+    from rung.tracking.chunks import Points
+
+Point = tuple[str, int, int, float]  # key, step, microseconds, value
+_LATEST_NAMES = ("run", "key", "project", "experiment_number", "step", "at", "value", "is_nan", "low", "low_step", "high", "high_step")
+_NEWER = (
+    "(excluded.step > metric_latest.step OR (excluded.step = metric_latest.step AND (excluded.at > metric_latest.at"
+    " OR (excluded.at = metric_latest.at AND (metric_latest.is_nan OR excluded.value > metric_latest.value)))))"
+)
+_LOWER = "(metric_latest.low IS NULL OR excluded.low < metric_latest.low)"
+_HIGHER = "(metric_latest.high IS NULL OR excluded.high > metric_latest.high)"
+_UPSERT = (
+    f"INSERT INTO metric_latest ({', '.join(_LATEST_NAMES)}) VALUES ({', '.join('?' * len(_LATEST_NAMES))}) ON CONFLICT (run, key) DO UPDATE SET "  # noqa: S608 - names of ours
+    + ", ".join(
+        f"{name} = CASE WHEN {when} THEN excluded.{name} ELSE metric_latest.{name} END"
+        for name, when in (
+            ("step", _NEWER), ("at", _NEWER), ("value", _NEWER), ("is_nan", _NEWER), ("low_step", _LOWER), ("low", _LOWER),
+            ("high_step", _HIGHER), ("high", _HIGHER),
+        )
+    )
+)  # fmt: skip
+_ADD = "INSERT INTO metric_point (series, step, at, value, is_nan) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_ADD_ARRAYS = (
+    "INSERT INTO metric_point (series, step, at, value, is_nan)"
+    " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::float8[], %s::bool[]) ON CONFLICT DO NOTHING"
+)
+_COUNT = "UPDATE metric_series SET tail = tail + ? WHERE id = ?"
+
+
+class PointStore:
+    """Points of runs on one connection. Whose run it is, is checked before."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._postgresql = connection.dialect.name == "postgresql"
+
+    def add(self, run: str, project: str, experiment_number: int, points: Sequence[Point]) -> None:
+        """Append points, and move the latest values that they overtake."""
+        if not points:
+            return
+        keys = list(dict.fromkeys(point[0] for point in points))
+        series = self._series(run, keys)
+        rows = []
+        counts = dict.fromkeys(series.values(), 0)
+        latest: dict[str, list[Any]] = {}
+        for key, step, at, value in points:
+            number = series[key]
+            is_nan = value != value  # noqa: PLR0124 - NaN is what differs from itself
+            rows.append((number, step, at, 0.0 if is_nan else value, is_nan))
+            counts[number] += 1
+            held = latest.get(key)
+            if held is None:
+                latest[key] = [step, at, value, is_nan, *((None,) * 4 if is_nan else (value, step, value, step))]
+            else:
+                _move(held, step, at, value, is_nan=is_nan)
+        self._append(rows)
+        self._many(_COUNT, [(count, number) for number, count in counts.items()])
+        whose = (project, experiment_number)
+        self._many(_UPSERT, [(run, key, *whose, h[0], h[1], None if h[3] else h[2], *h[3:]) for key, h in latest.items()])
+
+    def series(self, run: str, key: str) -> int | None:
+        """Number of a series, None when the metric was never logged."""
+        sql = raw(self._connection, "SELECT id FROM metric_series WHERE run = ? AND key = ?")
+        found = self._connection.exec_driver_sql(sql, (run, key)).scalar()
+        return None if found is None else int(found)
+
+    def tail(self, series: int, first: int | None = None, last: int | None = None) -> Points:
+        """Points of a series that are not packed, by step and instant; only steps from ``first`` to ``last``."""
+        from rung.tracking.chunks import Points  # noqa: PLC0415 - loads NumPy, which a server at rest does without
+
+        query = select(POINT.c.step, POINT.c.at, POINT.c.value, POINT.c.is_nan).where(POINT.c.series == series)
+        if first is not None:
+            query = query.where(POINT.c.step >= first)
+        if last is not None:
+            query = query.where(POINT.c.step <= last)
+        return Points.of_rows(self._connection.execute(query.order_by(POINT.c.step, POINT.c.at)).all())
+
+    def chunks(self, series: int, *, data: bool, first: int | None = None, last: int | None = None) -> list[Any]:
+        """Rows (first_step, last_step, points, data or summary) of a series' chunks by step."""
+        query = select(CHUNK.c.first_step, CHUNK.c.last_step, CHUNK.c.points, CHUNK.c.data if data else CHUNK.c.summary)
+        query = query.where(CHUNK.c.series == series)
+        if first is not None:
+            query = query.where(CHUNK.c.last_step >= first)
+        if last is not None:
+            query = query.where(CHUNK.c.first_step <= last)
+        return list(self._connection.execute(query.order_by(CHUNK.c.first_step, CHUNK.c.last_step)))
+
+    def full_tails(self, limit: int) -> list[int]:
+        """Series whose tails are long enough to be packed."""
+        query = select(SERIES.c.id).where(SERIES.c.tail >= PACK_FROM).order_by(SERIES.c.tail.desc()).limit(limit)
+        return [int(number) for number in self._connection.execute(query).scalars()]
+
+    def pack(self, series: int) -> int:
+        """Move what fills whole chunks from a series' tail into chunks; the number of points moved."""
+        from rung.tracking.chunks import cut, encoded  # noqa: PLC0415 - see tail
+
+        tail = self.tail(series)
+        moved = 0
+        for part in cut(tail, PACK_FROM):
+            data, summary = encoded(part)
+            first, last, at = int(part.steps[0]), int(part.steps[-1]), int(part.ats[-1])
+            values = {"series": series, "first_step": first, "last_step": last, "points": len(part), "data": data, "summary": summary}
+            self._connection.execute(CHUNK.insert().values(**values))
+            gone = (POINT.c.step < last) | ((POINT.c.step == last) & (POINT.c.at <= at))
+            self._connection.execute(delete(POINT).where(POINT.c.series == series, gone))
+            moved += len(part)
+        self._connection.execute(SERIES.update().where(SERIES.c.id == series).values(tail=len(tail) - moved))
+        return moved
+
+    def remove(self, run: str) -> None:
+        """Forget every point of a run for good."""
+        numbers = select(SERIES.c.id).where(SERIES.c.run == run)
+        for item in (POINT, CHUNK):
+            self._connection.execute(delete(item).where(item.c.series.in_(numbers)))
+        self._connection.execute(delete(SERIES).where(SERIES.c.run == run))
+        self._connection.execute(delete(LATEST).where(LATEST.c.run == run))
+
+    def _series(self, run: str, keys: list[str]) -> dict[str, int]:
+        found = self._known(run, keys)
+        missing = [(run, key, 0) for key in keys if key not in found]
+        if missing:
+            self._many("INSERT INTO metric_series (run, key, tail) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", missing)
+            found |= self._known(run, [key for _, key, _ in missing])
+        return found
+
+    def _known(self, run: str, keys: list[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for start in range(0, len(keys), 500):  # SQLite bounds the number of parameters
+            some = keys[start : start + 500]
+            sql = f"SELECT key, id FROM metric_series WHERE run = ? AND key IN ({', '.join('?' * len(some))})"  # noqa: S608 - question marks
+            found.update(tuple(row) for row in self._connection.exec_driver_sql(raw(self._connection, sql), (run, *some)))
+        return found
+
+    def _append(self, rows: list[Any]) -> None:
+        if self._postgresql:
+            self._connection.exec_driver_sql(_ADD_ARRAYS, tuple(list(column) for column in zip(*rows, strict=True)))
+        else:
+            self._many(_ADD, rows)
+
+    def _many(self, sql: str, rows: Iterable[Any]) -> None:
+        self._connection.exec_driver_sql(raw(self._connection, sql), list(rows))
+
+
+def _move(held: list[Any], step: int, at: int, value: float, *, is_nan: bool) -> None:
+    """Let a further point of the same batch move the latest one and the extremes."""
+    rank = -math.inf if is_nan else value
+    if (step, at, rank) > (held[0], held[1], -math.inf if held[3] else held[2]) or (held[3] and (step, at) == (held[0], held[1])):
+        held[0], held[1], held[2], held[3] = step, at, value, is_nan
+    if not is_nan:
+        if held[4] is None or value < held[4]:
+            held[4], held[5] = value, step
+        if held[6] is None or value > held[6]:
+            held[6], held[7] = value, step

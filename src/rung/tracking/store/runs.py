@@ -1,0 +1,188 @@
+"""Rows of runs with their params, tags and inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, select
+
+from rung.core.clock import from_micros
+from rung.core.errors import NotFound
+from rung.core.references import DatasetUse
+from rung.tracking.records import Extremes, Input, LatestPoint, ModelLink, ParamValue, Run, RunContext
+from rung.tracking.rules import number_of, param_text
+from rung.tracking.store.tables import BATCH, EXPERIMENT, HEAD, INPUT, LATEST, PARAM, RUN, TAG, fields, inserting, raw
+
+_PLAIN = (
+    "id", "experiment_number", "number", "name", "status", "started_at", "ended_at", "created_by", "pipeline_run", "step", "parent",
+    "deleted_at", "error",
+)  # fmt: skip
+_CONTEXT = "mlflow.data.context"
+_NO_CONTEXT = msgspec.json.decode(msgspec.json.encode(RunContext()))
+_EMPTY_CONTEXT = RunContext()
+
+
+class RunStore:
+    """Runs of one project on one connection."""
+
+    def __init__(self, connection: Connection, project: str) -> None:
+        self._connection = connection
+        self._project = project
+
+    def add(self, run: Run) -> None:
+        """Enter a run with its params, tags and inputs."""
+        values = fields(run)
+        for name in ("params", "metrics", "tags", "experiment", "latest"):
+            del values[name]
+        self._connection.execute(RUN.insert().values(project=self._project, git_commit=run.context.git_commit[:64], **values))
+        self.add_params(run.id, run.experiment_number, run.params)
+        self.set_tags(run.id, run.experiment_number, run.tags)
+        self._index_inputs(run.id, run.inputs)
+
+    def find(self, key: str, *, points: bool = False) -> Run | None:
+        """A run by its id or as ``experiment:number``."""
+        experiment, colon, number = key.rpartition(":")
+        if colon and not number.isdecimal():
+            return None
+        query = select(RUN, EXPERIMENT.c.name.label("experiment")).select_from(_JOINED).where(RUN.c.project == self._project)
+        if colon:
+            query = query.where(EXPERIMENT.c.name == experiment, RUN.c.number == int(number[:9]))
+        else:
+            query = query.where(RUN.c.id == key)
+        rows = self._connection.execute(query).mappings().all()
+        return self.filled(rows, points=points)[0] if rows else None
+
+    def get(self, key: str, *, points: bool = False) -> Run:
+        """A run by its id or as ``experiment:number``. Raises NotFound."""
+        found = self.find(key, points=points)
+        if found is None:
+            raise NotFound(f"There is no run {key!r}.", code="tracking.no_run", hint="`rung runs list` shows them.")
+        return found
+
+    def row(self, run: str) -> tuple[int, int | None]:
+        """Experiment number and instant of deletion (µs) of a run, without its values. Raises NotFound."""
+        sql = raw(self._connection, "SELECT experiment_number, deleted_at FROM run WHERE id = ? AND project = ?")
+        found = self._connection.exec_driver_sql(sql, (run, self._project)).first()
+        if found is None:
+            raise NotFound(f"There is no run {run!r}.", code="tracking.no_run", hint="`rung runs list` shows them.")
+        return found[0], found[1]
+
+    def change(self, run: str, **values: Any) -> None:
+        """Change columns of a run."""
+        self._connection.execute(RUN.update().where(RUN.c.project == self._project, RUN.c.id == run).values(**values))
+
+    def params_among(self, run: str, keys: Sequence[str]) -> dict[str, ParamValue]:
+        """Those of the named params that a run has."""
+        found: dict[str, ParamValue] = {}
+        for start in range(0, len(keys), 500):  # SQLite bounds the number of parameters
+            query = select(PARAM.c.key, PARAM.c.value).where(PARAM.c.run == run, PARAM.c.key.in_(keys[start : start + 500]))
+            found |= {key: value[0] for key, value in self._connection.execute(query)}
+        return found
+
+    def add_params(self, run: str, experiment_number: int, params: Mapping[str, ParamValue]) -> None:
+        """Enter params that are not there yet."""
+        if not params:
+            return
+        rows = []
+        for key, value in params.items():
+            text = param_text(value)
+            shown = msgspec.json.encode([value]).decode()
+            rows.append((run, key, self._project, experiment_number, shown, text, text[:HEAD], number_of(value)))
+        sql = "INSERT INTO run_param (run, key, project, experiment_number, value, text, head, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        self._connection.exec_driver_sql(raw(self._connection, sql), rows)
+
+    def set_tags(self, run: str, experiment_number: int, tags: Mapping[str, str]) -> None:
+        """Set tags in place of those of the same key."""
+        if tags:
+            sql = (
+                "INSERT INTO run_tag (run, key, project, experiment_number, value, head) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, head = excluded.head"
+            )
+            rows = [(run, key, self._project, experiment_number, value, value[:HEAD]) for key, value in tags.items()]
+            self._connection.exec_driver_sql(raw(self._connection, sql), rows)
+
+    def delete_tag(self, run: str, key: str) -> bool:
+        """Take a tag off; whether it was there."""
+        return self._connection.execute(TAG.delete().where(TAG.c.run == run, TAG.c.key == key)).rowcount > 0
+
+    def add_inputs(self, run: str, inputs: Sequence[Input]) -> None:
+        """Add inputs that are not there yet."""
+        held = self.get(run).inputs
+        fresh = tuple(item for item in inputs if item not in held)
+        if fresh:
+            self.change(run, inputs=held + fresh)
+            self._index_inputs(run, fresh)
+
+    def add_models(self, run: str, models: Sequence[ModelLink]) -> None:
+        """Add links to logged models that are not there yet."""
+        held = self.get(run).models
+        fresh = tuple(link for link in models if link not in held)
+        if fresh:
+            self.change(run, models=held + fresh)
+
+    def first_time(self, run: str, batch: str) -> bool:
+        """Whether a batch was not seen before; from now on it was."""
+        sql = raw(self._connection, "INSERT INTO metric_batch (run, batch) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        return self._connection.exec_driver_sql(sql, (run, batch)).rowcount > 0
+
+    def filled(self, rows: Sequence[Any], *, points: bool = False) -> list[Run]:
+        """Runs of rows, with params, tags and latest metrics: three queries whatever the number of rows."""
+        ids = [row["id"] for row in rows]
+        params: dict[str, dict[str, Any]] = {}
+        tags: dict[str, dict[str, Any]] = {}
+        latest: dict[str, list[Any]] = {}
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            for run, key, value in self._among("run_param", "run, key, value", some):
+                params.setdefault(run, {})[key] = value
+            for run, key, value in self._among("run_tag", "run, key, value", some):
+                tags.setdefault(run, {})[key] = value
+            columns = "run, key, value, is_nan" + (", step, at, low, low_step, high, high_step" if points else "")
+            for row in self._among("metric_latest", columns, some):
+                latest.setdefault(row[0], []).append(row)
+        return [_run(row, params.get(row["id"], {}), tags.get(row["id"], {}), latest.get(row["id"], ()), points=points) for row in rows]
+
+    def remove(self, run: str) -> None:
+        """Forget a run for good, but for its points and artifacts."""
+        for item in (PARAM, TAG, INPUT, BATCH, LATEST):
+            self._connection.execute(delete(item).where(item.c.run == run))
+        self._connection.execute(delete(RUN).where(RUN.c.project == self._project, RUN.c.id == run))
+
+    def _among(self, name: str, columns: str, ids: Sequence[str]) -> Any:
+        sql = f"SELECT {columns} FROM {name} WHERE run IN ({', '.join('?' * len(ids))}) ORDER BY run, key"  # noqa: S608 - names of ours
+        return self._connection.exec_driver_sql(raw(self._connection, sql), tuple(ids)) if ids else ()
+
+    def _index_inputs(self, run: str, inputs: Sequence[Input]) -> None:
+        if inputs:
+            rows = [
+                {"run": run, "name": i.name, "digest": i.digest, "context": i.tags.get(_CONTEXT, "")[:250], "project": self._project}
+                for i in inputs
+            ]
+            self._connection.execute(inserting(self._connection)(INPUT).on_conflict_do_nothing(), rows)
+
+
+_JOINED = RUN.join(EXPERIMENT, (EXPERIMENT.c.project == RUN.c.project) & (EXPERIMENT.c.number == RUN.c.experiment_number))
+
+
+def _run(row: Any, params: dict[str, str], tags: dict[str, str], latest: Sequence[Any], *, points: bool) -> Run:
+    context = row["context"]
+    return Run(
+        **{name: row[name] for name in _PLAIN},
+        experiment=row["experiment"],
+        params={key: msgspec.json.decode(value)[0] for key, value in params.items()},
+        metrics={item[1]: float("nan") if item[3] else item[2] for item in latest},
+        latest={item[1]: _latest(item) for item in latest} if points else {},
+        tags=tags,
+        context=_EMPTY_CONTEXT if context == _NO_CONTEXT else msgspec.convert(context, RunContext),
+        datasets=msgspec.convert(row["datasets"], tuple[DatasetUse, ...]) if row["datasets"] else (),
+        inputs=msgspec.convert(row["inputs"], tuple[Input, ...]) if row["inputs"] else (),
+        models=msgspec.convert(row["models"], tuple[ModelLink, ...]) if row["models"] else (),
+    )  # fmt: skip
+
+
+def _latest(item: Any) -> LatestPoint:
+    _, _, value, is_nan, step, at, low, low_step, high, high_step = item
+    extremes = Extremes(low=low, low_step=low_step, high=high, high_step=high_step)
+    return LatestPoint(value=float("nan") if is_nan else value, step=step, at=from_micros(at), extremes=extremes)
