@@ -111,7 +111,7 @@ def test_lightgbm_is_kept_as_its_own_text() -> None:
 def test_an_estimator_that_does_not_tell_its_task_is_asked_for_it() -> None:
     from sklearn.cluster import KMeans
 
-    with pytest.raises(Invalid, match="does not say"):
+    with pytest.raises(Invalid, match="neither classes nor values"):
         pack(KMeans(2, n_init=1).fit(NUMBERS), NUMBERS)
 
 

@@ -129,6 +129,15 @@ def check_task(found: Traits, task: Task) -> None:
         )
 
 
+def plain_class(value: Any) -> Class:
+    """A label as it is kept. Raises Invalid for what no label can be."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, (str, bool, int)):
+        return value
+    raise Invalid(f"{value!r} cannot be a class.", code="registry.bad_class", hint="Use texts, integers or booleans as labels.")
+
+
 def columns_f(count: int) -> tuple[Field, ...]:
     """Inputs of a model that knows their number only."""
     return tuple(Field(name=f"f{place}", dtype="Float64") for place in range(count))

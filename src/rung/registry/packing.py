@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rung.core.errors import Invalid
+from rung.core.errors import Invalid, RungError
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, format_for
+from rung.registry.format import FORMATS, Scorer, Traits, format_for, format_of, plain_class
 from rung.registry.predictor import signature_of
 from rung.registry.records import Class, Field, Signature
 
 _TRIED_ROWS = 200
+_KEPT_ROWS = 100
+_LARGEST_EXAMPLE = 1_000_000
+_FAILURES = (ValueError, TypeError, KeyError, IndexError, AttributeError, pl.exceptions.PolarsError, RungError)
 
 
 @dataclass(frozen=True)
@@ -29,30 +33,65 @@ class Packed:
     task: Task
     classes: tuple[Class, ...]
     libraries: dict[str, str]
+    example: bytes | None
 
 
 def pack(estimator: Any, example: pl.DataFrame, *, task: Task | None = None, format: str | None = None) -> Packed:
-    """Write an estimator, load it back, and see that both score the example alike.
+    """Write an estimator, load it back, and see that both score the example alike; a model's file is taken as it is.
 
     A column may be null if the example holds a null in it, or if the model scores a row whose value was taken away.
 
     Raises:
         Invalid: no format takes the estimator, it names untrusted types, or it answers otherwise after loading.
+        Unavailable: the library that reads the format is not installed.
     """
     if not example.height:
         raise Invalid("The example has no rows.", code="registry.empty_example", hint="Give some rows of the training inputs.")
-    name = format or format_for(estimator)
+    name, files = _written(estimator, format)
     kind = FORMATS.get(name)
-    files = kind.save(estimator)
-    found = task or _task(estimator)
+    traits = kind.traits(files)
+    found = task or _task(estimator, traits)
     scorer = kind.load(files, found)
     head = example.head(_TRIED_ROWS)
-    scores = _tried(scorer, head)
-    classes = _classes(estimator, found, scores)
-    nullable = frozenset(_nullable(scorer, head.head(2)))
-    outputs = tuple(Field(name=column, dtype="Float64") for column in _output_names(found, classes))
+    scores = tried(scorer, head)
+    classes = _classes(estimator, found, traits, scores)
+    nullable = frozenset(nullable_columns(scorer, head.head(2)))
     _same_as(estimator, head, found, scores)
-    return Packed(name, files, signature_of(example, outputs, nullable), found, classes, _libraries(kind.libraries))
+    signature = signature_of(example, output_fields(found, classes), nullable)
+    return Packed(name, files, signature, found, classes, _libraries(kind.libraries), example_bytes(example))
+
+
+def example_bytes(frame: pl.DataFrame) -> bytes | None:
+    """The first rows as Parquet of at most a megabyte; None when even one row is larger."""
+    rows = min(frame.height, _KEPT_ROWS)
+    while rows:
+        buffer = io.BytesIO()
+        frame.head(rows).write_parquet(buffer, compression="zstd", statistics=False)
+        if buffer.tell() <= _LARGEST_EXAMPLE:
+            return buffer.getvalue()
+        rows //= 2
+    return None
+
+
+def output_fields(task: Task, classes: tuple[Class, ...]) -> tuple[Field, ...]:
+    """Columns of the scores: one a class of several, else one."""
+    names = [f"score_{value}" for value in classes] if task == "multiclass" else ["score"]
+    return tuple(Field(name=name, dtype="Float64") for name in names)
+
+
+def _written(estimator: Any, format: str | None) -> tuple[str, dict[str, bytes]]:
+    """Format and files of an estimator, or of a model's file given by its path. Raises Invalid."""
+    if not isinstance(estimator, Path):
+        name = format or format_for(estimator)
+        return name, FORMATS.get(name).save(estimator)
+    found = format_of(estimator)
+    if found is None or (format is not None and format != found[0]):
+        raise Invalid(
+            f"{estimator.name!r} is no file of {f'the format {format!r}' if format else 'a model format'}.",
+            code="registry.no_format",
+            hint=f"Files are told by their endings: {', '.join(ending for _, kind in FORMATS.items() for ending in kind.endings)}.",
+        )
+    return found[0], FORMATS.get(found[0]).adopt(estimator.read_bytes(), found[1])
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
@@ -79,18 +118,19 @@ def _read(file: Path) -> pl.DataFrame:
         raise Invalid(f"{file} is no table: {reason}", code="registry.bad_example", hint="Give Parquet, or CSV named .csv.") from None
 
 
-def _tried(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:
+def tried(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:
+    """Scores of an example. Raises Invalid when the model cannot give them."""
     try:
         return scorer(frame)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, pl.exceptions.PolarsError) as error:
+    except _FAILURES as error:
         raise Invalid(
-            f"The model cannot score its example: {error}",
+            f"The model cannot score its example: {getattr(error, 'message', error)}",
             code="registry.bad_example",
             hint="The example must hold the columns the model was fitted on, without the label.",
         ) from None
 
 
-def _nullable(scorer: Scorer, rows: pl.DataFrame) -> list[str]:
+def nullable_columns(scorer: Scorer, rows: pl.DataFrame) -> list[str]:
     """Columns the model can do without: all, if a row without any value is scored, else those tried one by one."""
     if _takes_null(scorer, rows, rows.columns):
         return rows.columns
@@ -101,7 +141,7 @@ def _takes_null(scorer: Scorer, rows: pl.DataFrame, columns: list[str]) -> bool:
     emptied = rows.with_columns(pl.lit(None, dtype=rows[column].dtype).alias(column) for column in columns)
     try:
         return bool(np.isfinite(scorer(emptied)).all())
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, pl.exceptions.PolarsError):
+    except _FAILURES:
         return False  # that it raises is the answer
 
 
@@ -119,42 +159,23 @@ def _same_as(estimator: Any, head: pl.DataFrame, task: Task, scores: np.ndarray)
         )
 
 
-def _task(estimator: Any) -> Task:
+def _task(estimator: Any, traits: Traits) -> Task:
+    if traits.task is not None:
+        return traits.task
     classes = getattr(estimator, "classes_", None)
     if classes is None:
-        from sklearn.base import BaseEstimator, is_regressor  # noqa: PLC0415 - loaded already when it is one of its estimators
-
-        if isinstance(estimator, BaseEstimator) and is_regressor(estimator):
-            return "regression"
-        raise Invalid(
-            f"A {type(estimator).__name__} does not say whether it classifies.",
-            code="registry.no_task",
-            hint="Say task='regression' or another.",
-        )
+        told = traits.reason or f"A {type(estimator).__name__} does not say what it predicts."
+        raise Invalid(told, code="registry.no_task", hint="Say task='regression' or another, if it is one.")
     return "binary" if len(classes) == 2 else "multiclass"  # noqa: PLR2004 - what binary means
 
 
-def _classes(estimator: Any, task: Task, scores: np.ndarray) -> tuple[Class, ...]:
+def _classes(estimator: Any, task: Task, traits: Traits, scores: np.ndarray) -> tuple[Class, ...]:
     if task == "regression":
         return ()
     held = getattr(estimator, "classes_", None)
     if held is None:
-        return tuple(range(2 if scores.ndim == 1 else scores.shape[1]))
-    return tuple(_plain(value) for value in np.asarray(held).tolist())
-
-
-def _plain(value: Any) -> Class:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, (str, bool, int)):
-        return value
-    raise Invalid(f"{value!r} cannot be a class.", code="registry.bad_class", hint="Use texts, integers or booleans as labels.")
-
-
-def _output_names(task: Task, classes: tuple[Class, ...]) -> list[str]:
-    if task == "multiclass":
-        return [f"score_{value}" for value in classes]
-    return ["score"]
+        return traits.classes or tuple(range(2 if scores.ndim == 1 else scores.shape[1]))
+    return tuple(plain_class(value) for value in np.asarray(held).tolist())
 
 
 def _libraries(names: tuple[str, ...]) -> dict[str, str]:

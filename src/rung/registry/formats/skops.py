@@ -19,8 +19,8 @@ from threadpoolctl import ThreadpoolController
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, Traits, check_task, columns_f, numbers, only_file, unreadable
-from rung.registry.records import Class, Field
+from rung.registry.format import FORMATS, Scorer, Traits, check_task, columns_f, numbers, only_file, plain_class, unreadable
+from rung.registry.records import Field
 from rung.registry.trees import check_trees
 
 FILE = "model.skops"
@@ -161,15 +161,6 @@ def traits_of(estimator: Any) -> Traits:
     if len(known) < _TWO:
         return Traits(inputs=inputs, reason=f"The {name} knows one class only, {known[0] if known else None!r}.")
     return Traits(task="binary" if len(known) == _TWO else "multiclass", classes=known, inputs=inputs)
-
-
-def plain_class(value: Any) -> Class:
-    """A label as it is kept. Raises Invalid for what no label can be."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, (str, bool, int)):
-        return value
-    raise Invalid(f"{value!r} cannot be a class.", code="registry.bad_class", hint="Use texts, integers or booleans as labels.")
 
 
 def _inputs(estimator: Any) -> tuple[Field, ...]:
