@@ -1,205 +1,147 @@
 """The fluent functions: ``rung.start_run`` and what logs to the run that is open here, in this thread of control.
 
-Metrics gather in a buffer that a background thread empties twice a second, so logging never waits for the platform;
-leaving the run, or ``flush``, waits until all of it has arrived. Inside a pipeline's step the step's run is the
-current one, and every call arrives before the function returns.
+Inside a pipeline's step the step's run is the current one, and every call arrives before the function returns.
 """
 
 from __future__ import annotations
 
-import atexit
-import sys
-import threading
+import os
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar, Token
 from pathlib import Path
-from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
+from rung.client.active import ActiveRun, current, enter, open_runs
 from rung.client.client import Client, connect
-from rung.core.clock import SystemClock
-from rung.core.errors import Conflict, RungError
+from rung.client.endings import Status, watch
+from rung.client.opening import Start, joined, opened
+from rung.core.errors import Conflict
 from rung.core.references import DatasetUse
+from rung.core.settings import load_settings
 from rung.pipelines.context import current_step
-from rung.tracking.records import Artifact, MetricPoint, ParamValue, Run
+from rung.tracking.records import Artifact, Run
 
-_FLUSH_S = 0.5
-_BATCH = 1000
-_clock = SystemClock()
-
-
-class ActiveRun:
-    """An open run; as a context manager it closes itself, ``failed`` when the block raises."""
-
-    def __init__(self, client: Client, run_id: str, *, owned: bool) -> None:
-        self.client = client
-        self.id = run_id
-        self._owned = owned
-        self._points: list[MetricPoint] = []
-        self._lock = threading.Lock()
-        self._sending = threading.Lock()
-        self._wake = threading.Event()
-        self._closed = False
-        self._failure: RungError | None = None
-        self._thread: threading.Thread | None = None
-        self._token: Token[ActiveRun | None] | None = None
-
-    def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Write params, once each. Raises Conflict for one that has another value."""
-        self.client.tracking.log(self.id, params=params)
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log values at a step; they arrive within half a second."""
-        at = _clock.now()
-        with self._lock:
-            self._points += [MetricPoint(key=key, value=float(value), step=step, at=at) for key, value in metrics.items()]
-            full = len(self._points) >= _BATCH
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._send_on, name="rung-metrics", daemon=True)
-            self._thread.start()
-            atexit.register(self._at_exit)
-        if full:
-            self._wake.set()
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        self.client.tracking.log(self.id, tags=tags)
-
-    def log_datasets(self, datasets: Sequence[DatasetUse]) -> None:
-        """Say which dataset versions went in."""
-        self.client.tracking.log(self.id, datasets=datasets)
-
-    def log_artifact(self, source: Path | str | bytes, path: str | None = None) -> Artifact:
-        """Store a file or bytes as an output."""
-        return self.client.tracking.log_artifact(self.id, source, path)
-
-    def flush(self) -> None:
-        """Wait until every metric has arrived. Raises what the platform answered to one that could not be kept."""
-        self._send()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-
-    def finish(self, status: Literal["succeeded", "failed", "cancelled"] = "succeeded", error: str = "") -> Run:
-        """Flush, and close the run if it was opened here."""
-        self._closed = True
-        self._wake.set()
-        self.flush()
-        atexit.unregister(self._at_exit)
-        return self.client.tracking.finish(self.id, status, error=error) if self._owned else self.client.tracking.get(self.id)
-
-    def __enter__(self) -> ActiveRun:
-        self._token = _current.set(self)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._token is not None:
-            _current.reset(self._token)
-            self._token = None
-        if kind is None:
-            self.finish()
-        else:
-            cancelled = issubclass(kind, KeyboardInterrupt)
-            self.finish("cancelled" if cancelled else "failed", error=f"{kind.__name__}: {error}"[:10_000])
-
-    def _repr_html_(self) -> str:
-        self.flush()
-        return self.client.tracking.get(self.id)._repr_html_()
-
-    def _send_on(self) -> None:
-        while not self._closed:
-            self._wake.wait(_FLUSH_S)
-            self._wake.clear()
-            try:
-                self._send()
-            except RungError as error:
-                self._failure = error  # told by the next flush, in the thread that can answer it
-
-    def _at_exit(self) -> None:
-        try:
-            self.flush()
-        except RungError as error:
-            sys.stderr.write(f"rung: metrics of run {self.id} were not kept: {error}\n")
-
-    def _send(self) -> None:
-        with self._sending:
-            while True:
-                with self._lock:
-                    points, self._points = self._points[:_BATCH], self._points[_BATCH:]
-                if not points:
-                    return
-                try:
-                    self.client.tracking.log(self.id, metrics=points)
-                except RungError as error:
-                    if error.kind == "unavailable":
-                        with self._lock:
-                            self._points = points + self._points  # kept for the next try
-                    raise
-
-
-_current: ContextVar[ActiveRun | None] = ContextVar("rung_current_run", default=None)
 _clients: dict[str, Client] = {}
+os.register_at_fork(after_in_child=_clients.clear)  # connections do not survive a fork
 
 
 def start_run(
     experiment: str = "default",
     name: str = "",
     *,
-    params: Mapping[str, ParamValue] | None = None,
-    tags: Mapping[str, str] | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
     seeds: Mapping[str, int] | None = None,
     datasets: Sequence[DatasetUse] = (),
+    run_id: str | None = None,
+    resume: str | None = None,
+    offline: bool | None = None,
+    capture_output: bool = False,
     client: Client | None = None,
 ) -> ActiveRun:
-    """Open a run; in a ``with`` block it is the current one. A run opened inside another is its child."""
-    outer = _current.get()
-    asked = client or (outer.client if outer else _client())
-    parent = outer.id if outer else None
-    run = asked.tracking.start(experiment, name=name, params=params, tags=tags, seeds=seeds, datasets=datasets, parent=parent)
-    return ActiveRun(asked, run.id, owned=True)
+    """Open a run and make it the current one, until its ``with`` block or ``rung.end_run()`` closes it.
+
+    A run opened inside another is its child. What is still open when the process ends is closed: ``succeeded``, after
+    an exception ``failed``, after SIGTERM or Ctrl-C ``cancelled``.
+
+    Args:
+        experiment: made on first use.
+        run_id: go on with the run of this id, or open it when there is none: for jobs that may be started again.
+        resume: go on with a run, by its id or as ``experiment:12``.
+        offline: keep everything in the spool until ``rung sync``; default RUNG_OFFLINE.
+        capture_output: keep what is printed as the artifact ``logs/output.txt``.
+
+    Raises:
+        Unavailable: the platform does not answer; an offline run needs none.
+        NotFound: there is no run to resume.
+    """
+    outer = _found()
+    if offline is None:
+        offline = load_settings().offline if client is None else False
+    asked = None if offline else client or (outer.client if outer and not outer.offline else _client())
+    start = Start(
+        experiment=experiment, name=name, params=params or {}, tags=tags or {}, seeds=seeds or {}, datasets=tuple(datasets),
+        parent=outer.id if outer else None, run_id=run_id, resume=resume,
+    )  # fmt: skip
+    run = opened(asked, start)
+    enter(run)
+    watch(run)
+    if capture_output:
+        from rung.client.output import capture  # noqa: PLC0415 - only where it is asked for
+
+        capture(run)
+    return run
+
+
+def end_run(status: Status = "succeeded", error: str = "") -> Run | None:
+    """Close the innermost run opened here, waiting for what was logged. None when it waits in the spool. Raises Conflict."""
+    found = current.get()
+    if found is None:
+        raise Conflict("No run is open here.", code="tracking.no_current_run", hint="`rung.start_run()` opens one.")
+    return found.finish(status, error)
+
+
+def join_run(run_id: str) -> ActiveRun:
+    """A run that another process opened, to log to it from here; leaving it does not close it."""
+    return joined(_client(), run_id)
 
 
 def current_run() -> ActiveRun:
-    """The run that is open here: the innermost ``with start_run`` block, else the running step's. Raises Conflict."""
-    found = _current.get()
+    """The run that is open here: the innermost one opened in this thread of control, else the running step's, else the only one
+    of this process. Raises Conflict."""
+    found = _found()
     if found is not None:
         return found
     step = current_step.get()
-    if step is None or step.run_id is None:
-        raise Conflict("No run is open here.", code="tracking.no_current_run", hint="Open one: `with rung.start_run():`.")
-    return ActiveRun(_client(), step.run_id, owned=False)
+    if step is not None and step.run_id is not None:
+        return ActiveRun(_client(), step.run_id, None, owned=False)
+    candidates = open_runs()
+    if len(candidates) == 1:  # a thread of a pool begins without its starter's context
+        return candidates[0]
+    if candidates:
+        raise Conflict(
+            f"{len(candidates)} runs are open in this process, and none in this thread.", code="tracking.no_current_run",
+            hint="Say which: `with run:` in the thread, or run.log_metric(…).",
+        )  # fmt: skip
+    raise Conflict("No run is open here.", code="tracking.no_current_run", hint="Open one: `with rung.start_run():`.")
 
 
-def log_param(key: str, value: ParamValue) -> None:
+def active_run() -> ActiveRun | None:
+    """The run that is open here, None when none is."""
+    try:
+        return current_run()
+    except Conflict:
+        return None
+
+
+def log_param(key: str, value: Any) -> None:
     """Write one param of the current run."""
     log_params({key: value})
 
 
-def log_params(params: Mapping[str, ParamValue]) -> None:
+def log_params(params: Mapping[str, Any]) -> None:
     """Write params of the current run, once each."""
     current_run().log_params(params)
 
 
 def log_metric(key: str, value: float, step: int = 0) -> None:
     """Log one value of a metric of the current run."""
-    log_metrics({key: value}, step)
+    run = current.get()
+    if run is None or run.closed:
+        run = current_run()
+    run.log_metric(key, value, step)
 
 
 def log_metrics(metrics: Mapping[str, float], step: int = 0) -> None:
-    """Log values of the current run at a step."""
-    run = current_run()
-    if run is _current.get():
-        run.log_metrics(metrics, step)
-    else:  # a step's run: nobody would wait for a buffer at the step's end
-        run.client.tracking.log(run.id, metrics=metrics, step=step)
+    """Log values of the current run at a step: all of them, or none when one is no number."""
+    current_run().log_metrics(metrics, step)
 
 
-def set_tag(key: str, value: str) -> None:
+def set_tag(key: str, value: Any) -> None:
     """Set one tag of the current run."""
     set_tags({key: value})
 
 
-def set_tags(tags: Mapping[str, str]) -> None:
+def set_tags(tags: Mapping[str, Any]) -> None:
     """Set tags of the current run."""
     current_run().set_tags(tags)
 
@@ -215,13 +157,13 @@ def log_artifact(source: Path | str | bytes, path: str | None = None) -> Artifac
 
 
 def flush() -> None:
-    """Wait until every metric of the current run has arrived."""
+    """Wait until everything logged to the current run has arrived."""
     current_run().flush()
 
 
 def current_run_id() -> str | None:
     """Id of the current run, None when none is open."""
-    found = _current.get()
+    found = _found()
     if found is not None:
         return found.id
     step = current_step.get()
@@ -236,8 +178,16 @@ def current_pipeline_run_id() -> str | None:
 
 def current_client() -> Client:
     """The client of the current run, or of the running step, else one for this process's settings."""
-    found = _current.get()
+    found = _found()
     return found.client if found else _client()
+
+
+def _found() -> ActiveRun | None:
+    """The run opened in this context, or its nearest one around that is still open."""
+    found = current.get()
+    while found is not None and found.closed:
+        found = found.outer
+    return found
 
 
 def _client() -> Client:

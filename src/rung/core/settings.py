@@ -81,6 +81,12 @@ class Settings(Record):
     url: Annotated[str, Meta(description="server to talk to; empty: the embedded platform in the home")] = ""
     token: Annotated[str, Meta(description="token to authenticate with; empty: the home's own token file")] = ""
     pipelines: Annotated[tuple[str, ...], Meta(description="Python modules that define pipelines and feature views")] = ("pipelines",)
+    spool: Annotated[
+        str,
+        Meta(description="folder for what was logged and not sent yet; empty: in the home, or with a server in the user's state folder"),
+    ] = ""
+    spool_mb: Annotated[int, Meta(ge=1, description="size at which the spool takes no more, MiB")] = 4096
+    offline: Annotated[bool, Meta(description="keep runs in the spool until `rung sync` sends them")] = False
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = EngineSettings()

@@ -1,0 +1,99 @@
+"""Sending what lies in a run's folder of the spool, batch by batch, each batch once however often it is sent."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rung.client.replaying import Batch, Columns, Reader
+from rung.client.spool import RunFolder
+from rung.client.transports import Transport
+from rung.core.clock import from_micros
+from rung.core.errors import Conflict
+from rung.core.requests import Request
+from rung.tracking.records import FinishRun, LogArtifact, LogBatch, MetricPoint, StartRun
+
+# What may lie in a journal. All of it may be asked twice: ids and batch ids are chosen by whoever wrote it.
+SPOOLED: dict[str, type[Request[Any]]] = {kind.operation: kind for kind in (StartRun, LogBatch, FinishRun, LogArtifact)}
+
+
+class Dispatch:
+    """Sends for one run. Hold the folder's lock while it works."""
+
+    def __init__(self, folder: RunFolder, transport: Transport) -> None:
+        self.folder = folder
+        self.transport = transport
+        self.points = 0
+        self.requests = 0
+        self._readers: dict[Path, Reader] = {}
+
+    def send_one(self) -> bool:
+        """Send the next batch of any journal, or delete a journal that is through; False when there is nothing to do.
+
+        Raises:
+            RungError: what the platform answered. The batch stays, and is sent again by the next call.
+        """
+        return any(self._advance(path) for path in self.folder.journals())
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def _advance(self, path: Path) -> bool:
+        reader = self._readers.get(path)
+        if reader is None:
+            try:
+                reader = self._readers[path] = Reader(path)
+            except FileNotFoundError:
+                return False
+        batch = reader.next() or (reader.next() if reader.abandoned() else None)
+        if batch is not None:
+            reader.seal(batch)
+            self._send(batch)
+            reader.done(batch)
+            return True
+        return reader.abandoned() and self._finish(path, reader)
+
+    def _finish(self, path: Path, reader: Reader) -> bool:
+        lost = reader.unreadable()
+        reader.close()
+        del self._readers[path]
+        if lost:
+            aside = path.with_suffix(".damaged")
+            path.rename(aside)
+            raise Conflict(
+                f"{path.name} is damaged: {lost} bytes behind byte {reader.sent} cannot be read. What lies before has arrived.",
+                code="tracking.damaged_journal", hint=f"It is kept as {aside}.",
+            )  # fmt: skip
+        with suppress(FileNotFoundError):
+            path.unlink()
+        return True
+
+    def _send(self, batch: Batch) -> None:
+        if batch.points is not None:
+            self.transport.call(LogBatch(run=self.folder.run, batch=batch.id, metrics=_points(batch.points)))
+            self.points += len(batch.points.key)
+        elif batch.blob:
+            self.transport.put_blob(self.folder.blob(batch.blob))
+        elif batch.request is not None:
+            self._ask(*batch.request)
+            self.requests += 1
+
+    def _ask(self, operation: str, body: bytes) -> None:
+        kind = SPOOLED.get(operation)
+        if kind is None:
+            raise Conflict(
+                f"A journal of run {self.folder.run} holds {operation!r}.", code="tracking.unknown_spooled",
+                hint="Send it with the Rung that wrote it.",
+            )  # fmt: skip
+        self.transport.call(msgspec.msgpack.decode(body, type=kind))
+
+
+def _points(columns: Columns) -> tuple[MetricPoint, ...]:
+    rows = zip(columns.key, columns.step, columns.at, columns.value, strict=True)
+    return tuple(MetricPoint(key=columns.keys[key], value=value, step=step, at=from_micros(at)) for key, step, at, value in rows)
