@@ -62,15 +62,20 @@ class Platform:
 
     def identify(self, token: str, project: str | None = None) -> Caller:
         """The caller behind a token, in the named project or the token's own. Raises Denied, NotFound."""
+        known = self.known(token, project)
+        if known is not None:
+            return known
         key = (digest_of(token.encode()), project)
-        held = self._identities.get(key)
-        if held and time.monotonic() - held[0] < _IDENTITY_TTL_S:
-            return held[1]
         caller = self.database.read(lambda connection: self._identify(connection, token, project))
         if len(self._identities) > 10_000:  # noqa: PLR2004 - a bound on memory, not a tuned number
             self._identities.clear()
         self._identities[key] = (time.monotonic(), caller)
         return caller
+
+    def known(self, token: str, project: str | None = None) -> Caller | None:
+        """The caller behind a token that was identified a moment ago, without asking the database; else None."""
+        held = self._identities.get((digest_of(token.encode()), project))
+        return held[1] if held and time.monotonic() - held[0] < _IDENTITY_TTL_S else None
 
     def service(self, project: str, name: str = "engine") -> Caller:
         """The platform's own service account in a project, for background work. Raises NotFound."""

@@ -18,9 +18,11 @@ from starlette.types import ASGIApp
 from rung.app.platform import Caller, Platform
 from rung.core.errors import Denied, RungError
 from rung.governance.rules import may
+from rung.protocols.mlflow.hot import HotPath
+from rung.protocols.mlflow.table import mlflow_routes
 from rung.protocols.prometheus import metrics_routes
 from rung.server.api import api_routes, transport_of
-from rung.server.doors import Guard, project_of, token_of
+from rung.server.doors import Guard, Projects, RunDoor, project_of, token_of
 from rung.server.errors import on_error, on_fault
 from rung.serving.dataplane import DataPlane
 from rung.serving.live import live_table
@@ -42,11 +44,13 @@ def build(platform: Platform, *, inference_only: bool = False) -> tuple[ASGIApp,
     ]
     if not inference_only:
         routes += api_routes(platform)
+        routes += mlflow_routes(lambda request: transport_of(platform, request))
         routes += ui_routes(lambda request: transport_of(platform, request))
     behind = Starlette(routes=routes, exception_handlers={RungError: on_error, 500: on_fault}, lifespan=_lifespan())
     table = live_table(platform.database, platform.blobs, platform.settings)
     plane = DataPlane(table, lambda headers: _admitted(platform, headers), behind, max_body_mb=platform.settings.server.max_body_mb)
-    return Guard(plane, hosts=frozenset({platform.settings.server.host})), plane.close
+    front: ASGIApp = plane if inference_only else HotPath(plane, RunDoor(platform))  # type: ignore[assignment,arg-type]  # ASGI by structure
+    return Guard(Projects(front), hosts=frozenset({platform.settings.server.host})), plane.close
 
 
 def _admitted(platform: Platform, headers: Headers) -> Caller:

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
+from anyio import to_thread
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rung.app.platform import Platform
 from rung.core.errors import Denied
+from rung.storage.scope import Scope as StorageScope
+from rung.tracking.records import LogBatch
 
 COOKIE = "rung_token"
 PROJECT_HEADER = "x-rung-project"
@@ -86,3 +92,37 @@ class Guard:
         if method not in _SAFE and connection.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
             return "A page of another site may not write here."
         return ""
+
+
+class Projects:
+    """Takes ``/p/<project>/`` from the front of any path: clients whose addresses have no place for a project put it there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Name the project in a header, and pass on the rest of the path."""
+        if scope["type"] == "http" and scope["path"].startswith("/p/"):
+            project, _, rest = scope["path"][3:].partition("/")
+            headers = [(name, value) for name, value in scope["headers"] if name != PROJECT_HEADER.encode()]
+            raw = scope.get("raw_path", b"")
+            scope = {
+                **scope, "path": "/" + rest, "raw_path": b"/" + raw[3:].partition(b"/")[2],
+                "headers": [*headers, (PROJECT_HEADER.encode(), project.encode("utf-8", "replace"))],
+            }  # fmt: skip
+        await self._app(scope, receive, send)
+
+
+class RunDoor:
+    """The door of the hot path: identity from a second's memory where it can, the right to write runs always."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def admitted(self, headers: list[tuple[bytes, bytes]]) -> tuple[StorageScope, Callable[[Any], Any]]:
+        """The scope of the sender, and a function that asks the platform in its name. Raises Denied, NotFound."""
+        connection = HTTPConnection({"type": "http", "headers": headers})
+        token, project = token_of(connection), project_of(connection)
+        caller = self._platform.known(token, project) or await to_thread.run_sync(self._platform.identify, token, project)
+        self._platform.admit(LogBatch, caller)
+        return self._platform.scope(caller), lambda request: self._platform.answer(request, caller)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ class Database:
         self.dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
         self.on_close: list[Callable[[], None]] = []
         self._writer: _Writer | None = None
+        self._waiting: ThreadPoolExecutor | None = None
         if self.dialect == "sqlite":
             self._engine = _sqlite_engine(url, query_only=True)
             self._writer = _Writer(_sqlite_engine(url, query_only=False))
@@ -60,6 +61,15 @@ class Database:
                 return self._writer.inline(work)
             return self._writer.submit(work).result()
         return self._write_postgresql(work)
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Like ``write``, answering a future at once; for callers who must not block, such as an event loop."""
+        if self._writer:
+            return self._writer.submit(work)
+        if self._waiting is None:
+            self._waiting = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rung-write")
+            self.on_close.append(self._waiting.shutdown)
+        return self._waiting.submit(self._write_postgresql, work)
 
     def _write_postgresql(self, work: Work[T]) -> T:
         for attempt in range(_RETRIES):

@@ -174,5 +174,7 @@ def _value(item: r.Experiment, entity: str, key: str, names: dict[str, str]) -> 
     if ours in {"created_at", "updated_at"}:
         at = item.created_at if ours == "created_at" else item.updated_at
         return at.isoformat() if key == ours else int(at.timestamp() * 1000)
+    if names is _MLFLOW and item.number == 0 and ours == "name":
+        return "Default"
     value = getattr(item, ours)
     return str(value) if key == "experiment_id" else value  # type: ignore[no-any-return]

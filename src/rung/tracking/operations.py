@@ -192,6 +192,12 @@ def search_runs(request: r.SearchRuns, scope: Scope) -> Page[r.Run]:
     )
 
 
+@handles(r.ListInputs)
+def list_inputs(request: r.ListInputs, scope: Scope) -> tuple[r.InputUse, ...]:
+    """Data that was read, each once."""
+    return tuple(_runs(scope).inputs_among(request.experiments))
+
+
 @handles(r.MetricHistory)
 def metric_history(request: r.MetricHistory, scope: Scope) -> r.MetricSeries:
     """A metric's points. Raises NotFound, naming the run's metrics."""

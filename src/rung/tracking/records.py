@@ -406,6 +406,24 @@ class SearchRuns(Request[Page[Run]]):
     points: bool = False
 
 
+class InputUse(Record):
+    """Data that runs of an experiment read, and what for."""
+
+    experiment_number: Count
+    name: Line
+    digest: Line
+    context: Line
+
+
+class ListInputs(Request[tuple[InputUse, ...]]):
+    """Data that runs of some experiments read, each once."""
+
+    operation = "tracking.list_inputs"
+    permission = "run:read"
+    effect: ClassVar[Effect] = "read"
+    experiments: Annotated[tuple[Count, ...], Meta(max_length=1000)] = ()
+
+
 class MetricHistory(Request[MetricSeries]):
     """The points of one metric of a run, thinned to about ``limit`` if there are more; only steps from ``first`` to ``last``."""
 

@@ -10,14 +10,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import Meta
 
 from rung.core.clock import from_micros, to_micros
 from rung.core.errors import Invalid
-from rung.core.records import Int64
+from rung.core.records import Int64, Record
 
 B = TypeVar("B", bound="Body")
 _GREATEST = 1.7976931348623157e308
@@ -29,8 +29,17 @@ Millis = Annotated[int, Meta(ge=-62_135_596_800_000, le=253_402_300_799_999)]
 Step = Int64
 
 
-class Body(msgspec.Struct, kw_only=True, frozen=True):
-    """Base of the bodies that rows decode; unknown fields are ignored."""
+if TYPE_CHECKING:
+
+    @dataclass_transform(kw_only_default=True, frozen_default=True)
+    class Body(Record):
+        """Base of the bodies that rows decode; unknown fields are ignored."""
+
+else:
+    from rung.core.records import RecordMeta
+
+    class Body(msgspec.Struct, metaclass=RecordMeta, frozen=True):
+        """Base of the bodies that rows decode; unknown fields are ignored."""
 
 
 class Tag(Body):

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, select
 from rung.core.clock import from_micros
 from rung.core.errors import NotFound
 from rung.core.references import DatasetUse
-from rung.tracking.records import Extremes, Input, LatestPoint, ModelLink, ParamValue, Run, RunContext
+from rung.tracking.records import Extremes, Input, InputUse, LatestPoint, ModelLink, ParamValue, Run, RunContext
 from rung.tracking.rules import number_of, param_text
 from rung.tracking.store.tables import BATCH, EXPERIMENT, HEAD, INPUT, LATEST, PARAM, RUN, TAG, fields, inserting, raw
 
@@ -114,6 +114,17 @@ class RunStore:
         if fresh:
             self.change(run, inputs=held + fresh)
             self._index_inputs(run, fresh)
+
+    def inputs_among(self, experiments: Sequence[int]) -> list[InputUse]:
+        """Data that runs of some experiments read, each once."""
+        query = (
+            select(RUN.c.experiment_number, INPUT.c.name, INPUT.c.digest, INPUT.c.context)
+            .join(INPUT, INPUT.c.run == RUN.c.id)
+            .where(RUN.c.project == self._project, RUN.c.experiment_number.in_(experiments), RUN.c.deleted_at.is_(None))
+            .distinct()
+            .order_by(RUN.c.experiment_number, INPUT.c.name, INPUT.c.digest)
+        )
+        return [InputUse(experiment_number=row[0], name=row[1], digest=row[2], context=row[3]) for row in self._connection.execute(query)]
 
     def add_models(self, run: str, models: Sequence[ModelLink]) -> None:
         """Add links to logged models that are not there yet."""
