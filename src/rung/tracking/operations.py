@@ -18,7 +18,7 @@ from rung.tracking import experiments as _experiments
 from rung.tracking import modelling as _modelling
 from rung.tracking import records as r
 from rung.tracking.experiments import resolved
-from rung.tracking.rules import checked_path, new_params, ordered_by, wanted
+from rung.tracking.rules import checked_path, new_params, ordered_by, points_of, wanted
 from rung.tracking.store import ArtifactStore, LoggedStore, PointStore, RunSearch, RunStore
 from rung.tracking.store.points import Point
 
@@ -55,6 +55,7 @@ def log_batch(request: r.LogBatch, scope: Scope) -> Empty:
     """Log it all or nothing. Raises NotFound; Conflict for a deleted run or a param with another value."""
     now = to_micros(scope.now)
     points = [(p.key, p.step, now if p.at is None else to_micros(p.at), p.value) for p in request.metrics]
+    points += points_of(request.columns)
     if not write_batch(scope, request.run, points, request.params, request.tags, batch=request.batch):
         return Empty()
     store = _runs(scope)

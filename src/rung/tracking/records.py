@@ -108,6 +108,16 @@ class Input(Record):
     tags: dict[str, str] = {}
 
 
+class MetricColumns(Record):
+    """Measured values as columns of one length; ``key`` holds places in ``keys``, ``at`` microseconds since 1970."""
+
+    keys: Annotated[tuple[Key, ...], Meta(max_length=10_000)] = ()
+    key: Annotated[tuple[Count, ...], Meta(max_length=10_000)] = ()
+    step: Annotated[tuple[Int64, ...], Meta(max_length=10_000)] = ()
+    at: Annotated[tuple[Int64, ...], Meta(max_length=10_000)] = ()
+    value: Annotated[tuple[AnyFloat, ...], Meta(max_length=10_000)] = ()
+
+
 class ModelLink(Record):
     """A logged model that a run made or read."""
 
@@ -297,6 +307,7 @@ class LogBatch(Request[Empty]):
     batch: Id | None = None
     params: Annotated[dict[Key, ParamValue], Meta(max_length=2000)] = {}
     metrics: Annotated[tuple[MetricPoint, ...], Meta(max_length=10_000)] = ()
+    columns: MetricColumns = MetricColumns()
     tags: Annotated[Tags, Meta(max_length=2000)] = {}
     datasets: Annotated[tuple[DatasetUse, ...], Meta(max_length=100)] = ()
     inputs: Annotated[tuple[Input, ...], Meta(max_length=100)] = ()

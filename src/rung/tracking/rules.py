@@ -11,7 +11,7 @@ import msgspec
 from rung.core.clock import to_micros
 from rung.core.errors import Conflict, Invalid
 from rung.core.filters import All, Compare, Either, Expression, Not, OrderBy, parse, parse_order
-from rung.tracking.records import Dialect, ParamValue
+from rung.tracking.records import Dialect, MetricColumns, ParamValue
 
 _ATTRIBUTES = {
     "id", "name", "status", "started_at", "ended_at", "created_by", "git_commit", "pipeline_run", "step", "number", "parent", "experiment",
@@ -41,6 +41,22 @@ def new_params(held: dict[str, ParamValue], given: dict[str, ParamValue]) -> dic
                 hint="Params are written once; log what changes as a tag or a metric.",
             )
     return {key: value for key, value in given.items() if key not in held}
+
+
+def points_of(columns: MetricColumns) -> list[tuple[str, int, int, float]]:
+    """Points (key, step, µs, value) of columns. Raises Invalid when they are not of one length, or name a key that is not there."""
+    lengths = {name: len(getattr(columns, name)) for name in ("key", "step", "at", "value")}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise Invalid(f"The columns are not of one length: {told}.", code="tracking.bad_columns", hint="Send one value a point in each.")
+    known = len(columns.keys)
+    for place, key in enumerate(columns.key):
+        if key >= known:
+            raise Invalid(
+                f"columns.key[{place}] is {key}, and there are {known} keys.", code="tracking.bad_columns", hint="Count keys from 0."
+            )
+    keys = [columns.keys[place] for place in columns.key]
+    return list(zip(keys, columns.step, columns.at, columns.value, strict=True))
 
 
 def wanted(text: str, dialect: Dialect) -> All:
