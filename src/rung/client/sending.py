@@ -12,12 +12,16 @@ from rung.client.replaying import Batch, Columns, Reader
 from rung.client.spool import RunFolder
 from rung.client.transports import Transport
 from rung.core.clock import from_micros
-from rung.core.errors import Conflict
+from rung.core.errors import Conflict, NotFound
+from rung.core.records import replaced
 from rung.core.requests import Request
-from rung.tracking.records import FinishRun, LogArtifact, LogBatch, MetricPoint, StartRun
+from rung.registry.records import ListVersions, RegisterVersion
+from rung.tracking.logged import CreateLoggedModel, UpdateLoggedModel
+from rung.tracking.records import FinishRun, GetRun, LogArtifact, LogBatch, MetricPoint, StartRun
 
 # What may lie in a journal. All of it may be asked twice: ids and batch ids are chosen by whoever wrote it.
-SPOOLED: dict[str, type[Request[Any]]] = {kind.operation: kind for kind in (StartRun, LogBatch, FinishRun, LogArtifact)}
+_KINDS = (StartRun, LogBatch, FinishRun, LogArtifact, CreateLoggedModel, UpdateLoggedModel, RegisterVersion)
+SPOOLED: dict[str, type[Request[Any]]] = {kind.operation: kind for kind in _KINDS}
 
 
 class Dispatch:
@@ -91,7 +95,22 @@ class Dispatch:
                 f"A journal of run {self.folder.run} holds {operation!r}.", code="tracking.unknown_spooled",
                 hint="Send it with the Rung that wrote it.",
             )  # fmt: skip
-        self.transport.call(msgspec.msgpack.decode(body, type=kind))
+        request = msgspec.msgpack.decode(body, type=kind)
+        if isinstance(request, CreateLoggedModel) and request.run:
+            # An offline run does not know the number of its experiment yet.
+            number = self.transport.call(GetRun(run=request.run)).experiment_number
+            request = replaced(request, experiment_number=number)
+        if isinstance(request, RegisterVersion) and self._is_registered(request):
+            return
+        self.transport.call(request)
+
+    def _is_registered(self, request: RegisterVersion) -> bool:
+        """Whether the version was made already: the one request whose second asking would make a second thing."""
+        try:
+            page = self.transport.call(ListVersions(model=request.model, limit=100))
+        except NotFound:
+            return False
+        return any(version.run_id == request.run_id and version.tags == request.tags for version in page.items)
 
 
 def _points(columns: Columns) -> tuple[MetricPoint, ...]:
