@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Index, String, Text, UniqueConstraint, and_, func, or_, select, text
+from sqlalchemy import BigInteger, Column, Connection, Index, String, Text, UniqueConstraint, and_, bindparam, func, or_, select, text
 
 from rung.core.errors import NotFound
 from rung.core.ids import new_id
@@ -71,6 +71,12 @@ EDGE = table(
 )
 
 
+# Statements of every request are built once: building one costs more than running it.
+_HEAD = select(AUDIT.c.seq, AUDIT.c.digest).order_by(AUDIT.c.seq.desc()).limit(1)
+_ADD_AUDIT = AUDIT.insert()
+_PRINCIPAL = select(PRINCIPAL).where(or_(PRINCIPAL.c.name == bindparam("wanted"), PRINCIPAL.c.id == bindparam("wanted")))
+
+
 class GovernanceStore:
     """Rows of governance on one connection."""
 
@@ -102,11 +108,7 @@ class GovernanceStore:
 
     def find_principal(self, name_or_id: str) -> Principal | None:
         """A principal by name or id."""
-        row = (
-            self._connection.execute(select(PRINCIPAL).where(or_(PRINCIPAL.c.name == name_or_id, PRINCIPAL.c.id == name_or_id)))
-            .mappings()
-            .first()
-        )
+        row = self._connection.execute(_PRINCIPAL, {"wanted": name_or_id}).mappings().first()
         return None if row is None else Principal(**row)
 
     def principal(self, name: str) -> Principal:
@@ -180,12 +182,12 @@ class GovernanceStore:
         """Number and digest of the newest audit event; on PostgreSQL writers queue here until they commit."""
         if self._connection.dialect.name == "postgresql":
             self._connection.execute(text("SELECT pg_advisory_xact_lock(7475)"))
-        row = self._connection.execute(select(AUDIT.c.seq, AUDIT.c.digest).order_by(AUDIT.c.seq.desc()).limit(1)).first()
+        row = self._connection.execute(_HEAD).first()
         return None if row is None else (row.seq, row.digest)
 
     def add_audit(self, event: AuditEvent) -> None:
         """Append an audit event."""
-        self._connection.execute(AUDIT.insert().values(**values_of(event)))
+        self._connection.execute(_ADD_AUDIT, values_of(event))
 
     def audit(
         self,

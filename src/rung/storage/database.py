@@ -7,6 +7,7 @@ then releases the answers, so concurrent writers share an fsync. On PostgreSQL e
 from __future__ import annotations
 
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from rung.core.errors import Conflict, Unavailable
+from rung.storage.raw import Raw
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -100,9 +102,9 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def unavailable(error: DBAPIError) -> Unavailable:
+def unavailable(error: DBAPIError | sqlite3.OperationalError) -> Unavailable:
     """What a driver's operational error means to the caller, in words without SQL."""
-    cause = str(error.orig)
+    cause = str(error.orig if isinstance(error, DBAPIError) else error)
     if "readonly" in cause:
         return Unavailable("The database is read-only.", code="storage.read_only", hint="Make the home writable.")
     if "locked" in cause or "busy" in cause:
@@ -170,12 +172,13 @@ class _Writer:
         try:
             with self._engine.connect() as connection:
                 self._connection = connection
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                raw = Raw(connection)
+                raw.change("BEGIN IMMEDIATE")
                 for work, answer in group:
-                    outcomes.append((answer, *self._one(connection, work)))
-                connection.exec_driver_sql("COMMIT")
+                    outcomes.append((answer, *self._one(connection, raw, work)))
+                raw.change("COMMIT")
         except BaseException as error:
-            told = unavailable(error) if isinstance(error, DBAPIError) else error
+            told = unavailable(error) if isinstance(error, (DBAPIError, sqlite3.OperationalError)) else error
             for _, answer in group:
                 answer.set_exception(told)
             return
@@ -187,22 +190,22 @@ class _Writer:
             else:
                 answer.set_exception(failure)
 
-    def _one(self, connection: Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
-        connection.exec_driver_sql("SAVEPOINT one")
+    def _one(self, connection: Connection, raw: Raw, work: Work[Any]) -> tuple[Any, BaseException | None]:
+        raw.change("SAVEPOINT one")
         try:
             value = work(connection)
-        except OperationalError:
+        except (OperationalError, sqlite3.OperationalError):
             raise  # disk full, I/O: the state of the whole group is unknown
         except BaseException as error:
-            connection.exec_driver_sql("ROLLBACK TO one")
-            connection.exec_driver_sql("RELEASE one")
+            raw.change("ROLLBACK TO one")
+            raw.change("RELEASE one")
             return None, _told(error)
-        connection.exec_driver_sql("RELEASE one")
+        raw.change("RELEASE one")
         return value, None
 
 
 def _told(error: BaseException) -> BaseException:
-    if isinstance(error, IntegrityError):
+    if isinstance(error, (IntegrityError, sqlite3.IntegrityError)):
         return Conflict("The rows contradict others that are already there.", code="storage.conflict", hint="Look again, then repeat.")
     return error
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from rung.core.errors import NotFound
+from rung.storage.raw import Raw
 from rung.tracking.records import Experiment
 from rung.tracking.store.tables import EXPERIMENT, fields
+
+# Built once: building a statement costs more than running it.
+_OURS = select(EXPERIMENT).where(EXPERIMENT.c.project == bindparam("of"))
+_BY_NUMBER = _OURS.where(EXPERIMENT.c.number == bindparam("wanted"))
+_BY_NAME = _OURS.where(EXPERIMENT.c.name == bindparam("wanted"))
 
 
 class ExperimentStore:
@@ -20,8 +26,8 @@ class ExperimentStore:
 
     def find(self, *, name: str | None = None, number: int | None = None) -> Experiment | None:
         """An experiment by number or name, deleted ones too."""
-        which = EXPERIMENT.c.number == number if number is not None else EXPERIMENT.c.name == name
-        row = self._connection.execute(select(EXPERIMENT).where(self._mine(), which)).mappings().first()
+        query, wanted = (_BY_NUMBER, number) if number is not None else (_BY_NAME, name)
+        row = self._connection.execute(query, {"of": self._project, "wanted": wanted}).mappings().first()
         return None if row is None else _experiment(row)
 
     def get(self, number: int) -> Experiment:
@@ -55,9 +61,8 @@ class ExperimentStore:
 
     def next_run(self, number: int) -> int:
         """The next run number of an experiment, counted on its row, so that two runs never share one."""
-        where = and_(self._mine(), EXPERIMENT.c.number == number)
-        self._connection.execute(EXPERIMENT.update().where(where).values(runs=EXPERIMENT.c.runs + 1))
-        return int(self._connection.execute(select(EXPERIMENT.c.runs).where(where)).scalar_one())
+        sql = "UPDATE experiment SET runs = runs + 1 WHERE project = ? AND number = ? RETURNING runs"
+        return int(Raw(self._connection).rows(sql, (self._project, number))[0][0])
 
     def _mine(self) -> Any:
         return EXPERIMENT.c.project == self._project

@@ -7,12 +7,13 @@ points came late; reading sorts and drops what is double.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, select
 
-from rung.tracking.store.tables import CHUNK, LATEST, PACK_FROM, POINT, SERIES, raw
+from rung.storage.raw import Raw
+from rung.tracking.store.tables import CHUNK, LATEST, PACK_FROM, POINT, SERIES
 
 if TYPE_CHECKING:
     from rung.tracking.chunks import Points
@@ -48,6 +49,7 @@ class PointStore:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._raw = Raw(connection)
         self._postgresql = connection.dialect.name == "postgresql"
 
     def add(self, run: str, project: str, experiment_number: int, points: Sequence[Point]) -> None:
@@ -70,15 +72,14 @@ class PointStore:
             else:
                 _move(held, step, at, value, is_nan=is_nan)
         self._append(rows)
-        self._many(_COUNT, [(count, number) for number, count in counts.items()])
+        self._raw.change_many(_COUNT, [(count, number) for number, count in counts.items()])
         whose = (project, experiment_number)
-        self._many(_UPSERT, [(run, key, *whose, h[0], h[1], None if h[3] else h[2], *h[3:]) for key, h in latest.items()])
+        self._raw.change_many(_UPSERT, [(run, key, *whose, h[0], h[1], None if h[3] else h[2], *h[3:]) for key, h in latest.items()])
 
     def series(self, run: str, key: str) -> int | None:
         """Number of a series, None when the metric was never logged."""
-        sql = raw(self._connection, "SELECT id FROM metric_series WHERE run = ? AND key = ?")
-        found = self._connection.exec_driver_sql(sql, (run, key)).scalar()
-        return None if found is None else int(found)
+        found = self._raw.rows("SELECT id FROM metric_series WHERE run = ? AND key = ?", (run, key))
+        return int(found[0][0]) if found else None
 
     def tail(self, series: int, first: int | None = None, last: int | None = None) -> Points:
         """Points of a series that are not packed, by step and instant; only steps from ``first`` to ``last``."""
@@ -135,7 +136,7 @@ class PointStore:
         found = self._known(run, keys)
         missing = [(run, key, 0) for key in keys if key not in found]
         if missing:
-            self._many("INSERT INTO metric_series (run, key, tail) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", missing)
+            self._raw.change_many("INSERT INTO metric_series (run, key, tail) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", missing)
             found |= self._known(run, [key for _, key, _ in missing])
         return found
 
@@ -144,17 +145,14 @@ class PointStore:
         for start in range(0, len(keys), 500):  # SQLite bounds the number of parameters
             some = keys[start : start + 500]
             sql = f"SELECT key, id FROM metric_series WHERE run = ? AND key IN ({', '.join('?' * len(some))})"  # noqa: S608 - question marks
-            found.update(tuple(row) for row in self._connection.exec_driver_sql(raw(self._connection, sql), (run, *some)))
+            found.update(tuple(row) for row in self._raw.rows(sql, (run, *some)))
         return found
 
     def _append(self, rows: list[Any]) -> None:
         if self._postgresql:
             self._connection.exec_driver_sql(_ADD_ARRAYS, tuple(list(column) for column in zip(*rows, strict=True)))
         else:
-            self._many(_ADD, rows)
-
-    def _many(self, sql: str, rows: Iterable[Any]) -> None:
-        self._connection.exec_driver_sql(raw(self._connection, sql), list(rows))
+            self._raw.change_many(_ADD, rows)
 
 
 def _move(held: list[Any], step: int, at: int, value: float, *, is_nan: bool) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from rung.core.clock import from_micros
 from rung.core.errors import NotFound
 from rung.core.references import DatasetUse
+from rung.storage.raw import Raw
 from rung.tracking.records import Extremes, Input, InputUse, LatestPoint, ModelLink, ParamValue, Run, RunContext
 from rung.tracking.rules import number_of, param_text
-from rung.tracking.store.tables import BATCH, EXPERIMENT, HEAD, INPUT, LATEST, PARAM, RUN, TAG, fields, inserting, raw
+from rung.tracking.store.tables import BATCH, EXPERIMENT, HEAD, INPUT, LATEST, PARAM, RUN, TAG, fields, inserting
 
 _PLAIN = (
     "id", "experiment_number", "number", "name", "status", "started_at", "ended_at", "created_by", "pipeline_run", "step", "parent",
@@ -29,6 +30,7 @@ class RunStore:
 
     def __init__(self, connection: Connection, project: str) -> None:
         self._connection = connection
+        self._raw = Raw(connection)
         self._project = project
 
     def add(self, run: Run) -> None:
@@ -36,7 +38,7 @@ class RunStore:
         values = fields(run)
         for name in ("params", "metrics", "tags", "experiment", "latest"):
             del values[name]
-        self._connection.execute(RUN.insert().values(project=self._project, git_commit=run.context.git_commit[:64], **values))
+        self._connection.execute(_ADD, {**values, "project": self._project, "git_commit": run.context.git_commit[:64]})
         self.add_params(run.id, run.experiment_number, run.params)
         self.set_tags(run.id, run.experiment_number, run.tags)
         self._index_inputs(run.id, run.inputs)
@@ -46,12 +48,11 @@ class RunStore:
         experiment, colon, number = key.rpartition(":")
         if colon and not number.isdecimal():
             return None
-        query = select(RUN, EXPERIMENT.c.name.label("experiment")).select_from(_JOINED).where(RUN.c.project == self._project)
         if colon:
-            query = query.where(EXPERIMENT.c.name == experiment, RUN.c.number == int(number[:9]))
+            query, wanted = _BY_NUMBER, {"of": self._project, "wanted": int(number[:9]), "named": experiment}
         else:
-            query = query.where(RUN.c.id == key)
-        rows = self._connection.execute(query).mappings().all()
+            query, wanted = _BY_ID, {"of": self._project, "wanted": key}
+        rows = self._connection.execute(query, wanted).mappings().all()
         return self.filled(rows, points=points)[0] if rows else None
 
     def get(self, key: str, *, points: bool = False) -> Run:
@@ -63,11 +64,10 @@ class RunStore:
 
     def row(self, run: str) -> tuple[int, int | None]:
         """Experiment number and instant of deletion (µs) of a run, without its values. Raises NotFound."""
-        sql = raw(self._connection, "SELECT experiment_number, deleted_at FROM run WHERE id = ? AND project = ?")
-        found = self._connection.exec_driver_sql(sql, (run, self._project)).first()
-        if found is None:
+        found = self._raw.rows("SELECT experiment_number, deleted_at FROM run WHERE id = ? AND project = ?", (run, self._project))
+        if not found:
             raise NotFound(f"There is no run {run!r}.", code="tracking.no_run", hint="`rung runs list` shows them.")
-        return found[0], found[1]
+        return found[0][0], found[0][1]
 
     def change(self, run: str, **values: Any) -> None:
         """Change columns of a run."""
@@ -77,8 +77,10 @@ class RunStore:
         """Those of the named params that a run has."""
         found: dict[str, ParamValue] = {}
         for start in range(0, len(keys), 500):  # SQLite bounds the number of parameters
-            query = select(PARAM.c.key, PARAM.c.value).where(PARAM.c.run == run, PARAM.c.key.in_(keys[start : start + 500]))
-            found |= {key: value[0] for key, value in self._connection.execute(query)}
+            some = keys[start : start + 500]
+            sql = f"SELECT key, value FROM run_param WHERE run = ? AND key IN ({', '.join('?' * len(some))})"  # noqa: S608 - question marks
+            rows = self._raw.rows(sql, (run, *some))
+            found |= {key: msgspec.json.decode(value)[0] for key, value in rows}
         return found
 
     def add_params(self, run: str, experiment_number: int, params: Mapping[str, ParamValue]) -> None:
@@ -91,7 +93,7 @@ class RunStore:
             shown = msgspec.json.encode([value]).decode()
             rows.append((run, key, self._project, experiment_number, shown, text, text[:HEAD], number_of(value)))
         sql = "INSERT INTO run_param (run, key, project, experiment_number, value, text, head, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        self._connection.exec_driver_sql(raw(self._connection, sql), rows)
+        self._raw.change_many(sql, rows)
 
     def set_tags(self, run: str, experiment_number: int, tags: Mapping[str, str]) -> None:
         """Set tags in place of those of the same key."""
@@ -101,7 +103,7 @@ class RunStore:
                 " ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, head = excluded.head"
             )
             rows = [(run, key, self._project, experiment_number, value, value[:HEAD]) for key, value in tags.items()]
-            self._connection.exec_driver_sql(raw(self._connection, sql), rows)
+            self._raw.change_many(sql, rows)
 
     def delete_tag(self, run: str, key: str) -> bool:
         """Take a tag off; whether it was there."""
@@ -135,8 +137,7 @@ class RunStore:
 
     def first_time(self, run: str, batch: str) -> bool:
         """Whether a batch was not seen before; from now on it was."""
-        sql = raw(self._connection, "INSERT INTO metric_batch (run, batch) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        return self._connection.exec_driver_sql(sql, (run, batch)).rowcount > 0
+        return self._raw.change("INSERT INTO metric_batch (run, batch) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, batch)) > 0
 
     def filled(self, rows: Sequence[Any], *, points: bool = False) -> list[Run]:
         """Runs of rows, with params, tags and latest metrics: three queries whatever the number of rows."""
@@ -163,7 +164,7 @@ class RunStore:
 
     def _among(self, name: str, columns: str, ids: Sequence[str]) -> Any:
         sql = f"SELECT {columns} FROM {name} WHERE run IN ({', '.join('?' * len(ids))}) ORDER BY run, key"  # noqa: S608 - names of ours
-        return self._connection.exec_driver_sql(raw(self._connection, sql), tuple(ids)) if ids else ()
+        return self._raw.rows(sql, ids) if ids else ()
 
     def _index_inputs(self, run: str, inputs: Sequence[Input]) -> None:
         if inputs:
@@ -175,6 +176,11 @@ class RunStore:
 
 
 _JOINED = RUN.join(EXPERIMENT, (EXPERIMENT.c.project == RUN.c.project) & (EXPERIMENT.c.number == RUN.c.experiment_number))
+# Built once: building a statement costs more than running it.
+_OURS = select(RUN, EXPERIMENT.c.name.label("experiment")).select_from(_JOINED).where(RUN.c.project == bindparam("of"))
+_BY_ID = _OURS.where(RUN.c.id == bindparam("wanted"))
+_BY_NUMBER = _OURS.where(RUN.c.number == bindparam("wanted"), EXPERIMENT.c.name == bindparam("named"))
+_ADD = RUN.insert()
 
 
 def _run(row: Any, params: dict[str, str], tags: dict[str, str], latest: Sequence[Any], *, points: bool) -> Run:

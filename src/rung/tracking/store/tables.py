@@ -200,11 +200,6 @@ def inserting(connection: Connection) -> Any:
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
-def raw(connection: Connection, sql: str) -> str:
-    """SQL with ``?`` for parameters, as the connection's driver wants it."""
-    return sql.replace("?", "%s") if connection.dialect.name == "postgresql" else sql
-
-
 def fields(record: Any) -> dict[str, Any]:
     """Field names and values of a record."""
     return {name: getattr(record, name) for name in record.__struct_fields__}

@@ -1,0 +1,44 @@
+"""SQL as the driver takes it, for the few measured paths where building or wrapping a statement costs more than running it.
+
+Parameters are question marks. On SQLite the driver's connection is used as it is, inside the transaction SQLAlchemy opened.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+
+class Raw:
+    """Plain SQL on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        driver = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else None
+        self._sqlite = driver if isinstance(driver, sqlite3.Connection) else None
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Any]:
+        """The rows of a query."""
+        if self._sqlite is not None:
+            return self._sqlite.execute(sql, tuple(parameters)).fetchall()
+        return self._connection.exec_driver_sql(sql.replace("?", "%s"), tuple(parameters)).fetchall()
+
+    def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement that changes rows; how many it changed."""
+        if self._sqlite is not None:
+            return self._sqlite.execute(sql, tuple(parameters)).rowcount
+        return self._connection.exec_driver_sql(sql.replace("?", "%s"), tuple(parameters)).rowcount
+
+    def change_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once for each row of parameters."""
+        held = list(rows)
+        if self._sqlite is None:
+            if held:
+                self._connection.exec_driver_sql(sql.replace("?", "%s"), held)  # type: ignore[arg-type]  # tuples, as the driver takes them
+        elif len(held) == 1:
+            self._sqlite.execute(sql, held[0])
+        else:
+            self._sqlite.executemany(sql, held)
