@@ -12,21 +12,11 @@ from pathlib import Path
 
 from rung.client.journal import BLOB, HEAD, KEY, KEY_HEAD, MAGIC, MARKS, MARKS_AT, POINT, POINTS, REQUEST, START
 from rung.core.errors import Conflict
+from rung.tracking.records import MetricColumns
 
 BATCH = 10_000
 _KIND_AT = HEAD.size
 _ROW = tuple[int, int, int, int, int, int, float]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Points as equally long columns; ``key`` are places in ``keys``, ``at`` microseconds since 1970."""
-
-    keys: tuple[str, ...] = ()
-    key: tuple[int, ...] = ()
-    step: tuple[int, ...] = ()
-    at: tuple[int, ...] = ()
-    value: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,7 +25,7 @@ class Batch:
 
     id: str
     end: int
-    points: Columns | None = None
+    points: MetricColumns | None = None
     request: tuple[str, bytes] | None = None
     blob: str = ""
 
@@ -154,11 +144,11 @@ class Reader:
         length = int.from_bytes(rest[:8], "little")
         return Batch(id=self._batch_id(end), end=end, request=(operation.decode(), rest[8 : 8 + length]))
 
-    def _columns(self, rows: list[_ROW]) -> Columns:
+    def _columns(self, rows: list[_ROW]) -> MetricColumns:
         _, _, _, key, step, at, value = zip(*rows, strict=True)
         places = {index: place for place, index in enumerate(dict.fromkeys(key))}
         names = tuple(self._keys[index] for index in places)
-        return Columns(keys=names, key=tuple(map(places.__getitem__, key)), step=step, at=at, value=value)
+        return MetricColumns(keys=names, key=tuple(map(places.__getitem__, key)), step=step, at=at, value=value)
 
     def _learn(self, content: bytes) -> None:
         _, index = KEY_HEAD.unpack_from(content)

@@ -8,16 +8,15 @@ from typing import Any
 
 import msgspec
 
-from rung.client.replaying import Batch, Columns, Reader
+from rung.client.replaying import Batch, Reader
 from rung.client.spool import RunFolder
 from rung.client.transports import Transport
-from rung.core.clock import from_micros
 from rung.core.errors import Conflict, NotFound
 from rung.core.records import replaced
 from rung.core.requests import Request
 from rung.registry.records import ListVersions, RegisterVersion
 from rung.tracking.logged import CreateLoggedModel, UpdateLoggedModel
-from rung.tracking.records import FinishRun, GetRun, LogArtifact, LogBatch, MetricPoint, StartRun
+from rung.tracking.records import FinishRun, GetRun, LogArtifact, LogBatch, StartRun
 
 # What may lie in a journal. All of it may be asked twice: ids and batch ids are chosen by whoever wrote it.
 _KINDS = (StartRun, LogBatch, FinishRun, LogArtifact, CreateLoggedModel, UpdateLoggedModel, RegisterVersion)
@@ -80,7 +79,7 @@ class Dispatch:
 
     def _send(self, batch: Batch) -> None:
         if batch.points is not None:
-            self.transport.call(LogBatch(run=self.folder.run, batch=batch.id, metrics=_points(batch.points)))
+            self.transport.call(LogBatch(run=self.folder.run, batch=batch.id, columns=batch.points))
             self.points += len(batch.points.key)
         elif batch.blob:
             self.transport.put_blob(self.folder.blob(batch.blob))
@@ -112,7 +111,3 @@ class Dispatch:
             return False
         return any(version.run_id == request.run_id and version.tags == request.tags for version in page.items)
 
-
-def _points(columns: Columns) -> tuple[MetricPoint, ...]:
-    rows = zip(columns.key, columns.step, columns.at, columns.value, strict=True)
-    return tuple(MetricPoint(key=columns.keys[key], value=value, step=step, at=from_micros(at)) for key, step, at, value in rows)

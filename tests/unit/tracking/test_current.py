@@ -278,7 +278,7 @@ def test_params_of_other_types_are_written_as_text(client: Client) -> None:
 
 
 def test_a_long_param_is_refused_with_the_way_out(client: Client) -> None:
-    with rung.start_run(client=client), pytest.raises(Invalid, match="has 8001 characters.*log_dict"):
+    with rung.start_run(client=client), pytest.raises(Invalid, match=r"has 8001 characters.*log_dict"):
         rung.log_param("config", "x" * 8001)
 
 

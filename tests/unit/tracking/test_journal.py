@@ -34,7 +34,8 @@ class Platform:
         assert isinstance(request, LogBatch)
         if request.batch not in self.batches:
             self.batches.add(str(request.batch))
-            self.points += [(point.key, point.value, point.step) for point in request.metrics]
+            columns = request.columns
+            self.points += [(columns.keys[k], v, s) for k, v, s in zip(columns.key, columns.value, columns.step, strict=True)]
         if self.fault == "after":
             raise Unavailable("lost", code="transport.unreachable")
 
@@ -92,7 +93,7 @@ STEPS = st.lists(
 @given(steps=STEPS, small=st.booleans())
 def test_each_point_arrives_once_whatever_dies_between_appends_and_sends(steps: list[tuple[str, int, str]], small: bool) -> None:
     import rung.client.journal as module
-    import rung.client.replaying as replaying
+    from rung.client import replaying
 
     first, batch = module._FIRST, replaying.Reader.next.__defaults__
     module._FIRST = module._LATER = 4096 if small else first
