@@ -26,6 +26,8 @@ from rung.pipelines.records import FireTriggers, PipelineInfo, PipelineRun, Regi
 from rung.pipelines.store import due_schedules
 from rung.storage.outbox import OutboxEntry, as_event, mark, waiting
 from rung.storage.queue import Job, QueueStore
+from rung.tracking.records import PackMetrics
+from rung.tracking.store import PointStore
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,6 +36,7 @@ _log = logging.getLogger("rung.engine")
 _MOST_TRIES = 20
 _LONGEST_PAUSE_S = 300.0
 _SINGLETON = timedelta(seconds=15)
+_PACK_S = 5.0
 
 
 class Engine:
@@ -53,6 +56,7 @@ class Engine:
         self._offered: dict[str, Pipeline[..., Any]] = {}
         self._known: tuple[PipelineInfo, ...] = ()
         self._began = time.monotonic()
+        self._pack_at = 0.0
         load_subscribers()
 
     def start(self) -> None:
@@ -101,6 +105,7 @@ class Engine:
         worked = self._deliver()
         worked |= self._schedules()
         worked |= self._reap()
+        worked |= self._pack()
         return self._claim() or worked
 
     def register(self) -> tuple[PipelineInfo, ...]:
@@ -203,6 +208,17 @@ class Engine:
                 _log.warning("schedule %s: %s", name, error)
                 return False
         return bool(due)
+
+    def _pack(self) -> bool:
+        """Pack metric points that have gathered; looked at every few seconds, since nothing waits for it."""
+        if time.monotonic() < self._pack_at:
+            return False
+        full = self.platform.database.read(lambda c: PointStore(c).full_tails(1))
+        if full:
+            ServiceTransport(self.platform, self._project).call(PackMetrics())
+        else:
+            self._pack_at = time.monotonic() + _PACK_S
+        return bool(full)
 
     def _reap(self) -> bool:
         """Give back jobs whose lease has run out or whose owner is a dead process of this machine."""

@@ -22,7 +22,7 @@ from rung.protocols.mlflow.hot import HotPath
 from rung.protocols.mlflow.table import mlflow_routes
 from rung.protocols.prometheus import metrics_routes
 from rung.server.api import api_routes, transport_of
-from rung.server.doors import Guard, Projects, RunDoor, project_of, token_of
+from rung.server.doors import Guard, Projects, RunDoor, WithoutAuth, project_of, token_of
 from rung.server.errors import on_error, on_fault
 from rung.serving.dataplane import DataPlane
 from rung.serving.live import live_table
@@ -31,12 +31,13 @@ from rung.ui.app import ui_routes
 _THREADS = 40
 
 
-def build(platform: Platform, *, inference_only: bool = False) -> tuple[ASGIApp, Callable[[], None]]:
+def build(platform: Platform, *, inference_only: bool = False, open_as: str = "") -> tuple[ASGIApp, Callable[[], None]]:
     """The ASGI application of a platform, and what to call when it has stopped.
 
     Args:
         platform: an open platform; the application does not close it.
         inference_only: leave out API and pages.
+        open_as: the token that requests without one are answered with; empty: they are refused.
     """
     routes: list[BaseRoute] = [
         *_health_routes(platform),
@@ -50,7 +51,8 @@ def build(platform: Platform, *, inference_only: bool = False) -> tuple[ASGIApp,
     table = live_table(platform.database, platform.blobs, platform.settings)
     plane = DataPlane(table, lambda headers: _admitted(platform, headers), behind, max_body_mb=platform.settings.server.max_body_mb)
     front: ASGIApp = plane if inference_only else HotPath(plane, RunDoor(platform))  # type: ignore[assignment,arg-type]  # ASGI by structure
-    return Guard(Projects(front), hosts=frozenset({platform.settings.server.host})), plane.close
+    guarded: ASGIApp = Projects(WithoutAuth(front, open_as) if open_as else front)
+    return Guard(guarded, hosts=frozenset({platform.settings.server.host})), plane.close
 
 
 def _admitted(platform: Platform, headers: Headers) -> Caller:

@@ -94,6 +94,23 @@ class Guard:
         return ""
 
 
+class WithoutAuth:
+    """Lets requests that bring no token in as the holder of one; for a server on loopback that was started so."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._cookie = (b"cookie", f"{COOKIE}={token}".encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the session's cookie where neither a token nor a session is there."""
+        if scope["type"] == "http":
+            names = {name for name, _ in scope["headers"]}
+            held = any(name == b"cookie" and f"{COOKIE}=".encode() in value for name, value in scope["headers"])
+            if b"authorization" not in names and not held:
+                scope = {**scope, "headers": [*(h for h in scope["headers"] if h[0] != b"cookie"), self._cookie]}
+        await self._app(scope, receive, send)
+
+
 class Projects:
     """Takes ``/p/<project>/`` from the front of any path: clients whose addresses have no place for a project put it there."""
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from rung.core.errors import Conflict, Invalid
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def listening_socket(host: str, port: int, *, allow_remote: bool = False) -> socket.socket:
@@ -20,7 +20,7 @@ def listening_socket(host: str, port: int, *, allow_remote: bool = False) -> soc
     The protocol is named explicitly: asyncio turns Nagle's algorithm off only on sockets that say IPPROTO_TCP, and
     without that every answer on a kept connection waits about 40 ms for the client's delayed acknowledgement.
     """
-    if host not in _LOOPBACK and not allow_remote:
+    if host not in LOOPBACK and not allow_remote:
         raise Invalid(
             f"{host} is not a loopback address, and Rung speaks plain HTTP.",
             code="server.not_loopback",

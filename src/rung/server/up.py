@@ -6,25 +6,32 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from rung.app.opening import TOKEN_FILE, open_platform
-from rung.core.errors import Denied
+from rung.core.errors import Denied, Invalid
 from rung.core.settings import Settings
 from rung.engine.loop import Engine
 from rung.server.app import build
-from rung.server.run import listening_socket, serve
+from rung.server.run import LOOPBACK, listening_socket, serve
 
 ADDRESS_FILE = "address"
 
 
 def run(
-    settings: Settings, *, port: int | None, engine: bool, allow_remote: bool, say: Callable[[str], object], inference_only: bool = False
-) -> None:
+    settings: Settings, *, port: int | None, engine: bool, allow_remote: bool, say: Callable[[str], object], inference_only: bool = False,
+    no_auth: bool = False,
+) -> None:  # fmt: skip
     """Serve a platform until a signal ends it.
 
     Raises:
         Conflict: the port is taken, or the database was written by a newer Rung.
         Unavailable: the home cannot be used.
+        Invalid: it should be open without tokens on an address that others can reach.
     """
     host = settings.server.host
+    if no_auth and (allow_remote or host not in LOOPBACK):
+        raise Invalid(
+            f"--no-auth is for loopback only, not for {host}{' behind a proxy' if allow_remote else ''}.",
+            code="server.open_to_others", hint="Leave --no-auth out, or listen on 127.0.0.1.",
+        )  # fmt: skip
     with ExitStack() as stack:
         listener = listening_socket(host, settings.server.port if port is None else port, allow_remote=allow_remote)
         stack.callback(listener.close)
@@ -34,23 +41,25 @@ def run(
         note = settings.home_path / ADDRESS_FILE
         note.write_text(address, "utf-8")
         stack.callback(note.unlink, missing_ok=True)
-        app, stopped = build(platform, inference_only=inference_only)
+        app, stopped = build(platform, inference_only=inference_only, open_as=_token(settings) if no_auth else "")
         stack.callback(stopped)
         if engine:
             background = Engine(platform)
             background.start()
             stack.callback(background.stop)
-        for line in banner(settings, address, first_token=first.secret if first else None):
+        for line in banner(settings, address, first_token=first.secret if first else None, no_auth=no_auth):
             say(line)
         serve(app, listener)
 
 
-def banner(settings: Settings, address: str, *, first_token: str | None) -> list[str]:
+def banner(settings: Settings, address: str, *, first_token: str | None, no_auth: bool = False) -> list[str]:
     """What a person needs to know when the server has started."""
     token = first_token or _token(settings)
     lines = [f"Rung is up at {address}", f"  log in    {address}/login?token={token}"]
     if first_token:
         lines += [f"  token     {first_token}", f"            the owner's, shown this once; kept in {settings.home_path / TOKEN_FILE}"]
+    if no_auth:
+        lines += ["  WARNING   --no-auth: everybody who can log in to this machine may read and change everything here, as the owner."]
     lines += [f"  clients   export RUNG_URL={address} RUNG_TOKEN=…", '            or: eval "$(rung env)"', "  stop      Ctrl-C"]
     return lines
 

@@ -135,9 +135,12 @@ def store_of(scope: Scope) -> ExperimentStore:
 
 
 def _new(scope: Scope, name: str, number: int, *, note: str = "", tags: dict[str, str] | None = None, location: str = "") -> r.Experiment:
-    principal = GovernanceStore(scope.connection).find_principal(scope.principal)
+    store = GovernanceStore(scope.connection)
+    principal = store.find_principal(scope.principal)
+    project = store.find_project(scope.project) if number == 0 else None
+    born = project.created_at if project else scope.now  # the default experiment is as old as its project, entered or not
     return r.Experiment(
-        id=new_id(), number=number, name=name, note=note, created_at=scope.now, updated_at=scope.now,
+        id=scope.project if project else new_id(), number=number, name=name, note=note, created_at=born, updated_at=born,
         created_by=principal.name if principal else scope.principal, tags=tags or {}, artifact_location=location,
     )  # fmt: skip
 

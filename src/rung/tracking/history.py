@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -62,7 +63,7 @@ def _unmarked(after: str) -> tuple[int, int, float | None]:
 
 def _apart(chunks: list[Any], tail: Points) -> bool:
     """Whether chunks and tail follow each other by step, so that they need no merging."""
-    follows = all(b[0] >= a[1] for a, b in zip(chunks, chunks[1:], strict=False))
+    follows = all(b[0] >= a[1] for a, b in pairwise(chunks))
     return follows and (not len(tail) or int(tail.steps[0]) >= chunks[-1][1])
 
 

@@ -122,5 +122,4 @@ def _value(item: m.LoggedModel, entity: str, key: str, names: dict[str, str]) ->
         return f"m-{item.id}"
     if names is _MLFLOW and ours in {"status", "experiment_number"}:
         return _STATUSES[item.status] if ours == "status" else str(item.experiment_number)
-    value = getattr(item, ours)
-    return value  # type: ignore[no-any-return]
+    return getattr(item, ours)  # type: ignore[no-any-return]

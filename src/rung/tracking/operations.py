@@ -23,7 +23,7 @@ from rung.tracking.store import ArtifactStore, LoggedStore, PointStore, RunSearc
 from rung.tracking.store.points import Point
 
 __all__ = ["_experiments", "_modelling"]  # imported so that their handlers are known
-_PACKED_AT_ONCE = 16
+_PACKED_AT_ONCE = 4
 
 
 @handles(r.StartRun)

@@ -32,8 +32,21 @@ class Call(Protocol):
     def __call__(self, request: Request[A]) -> A: ...
 
 
+class Asker(Protocol):
+    """The platform as seen by whoever sent a foreign request."""
+
+    @property
+    def call(self) -> Call:
+        """Answers a request."""
+        ...
+
+    def allow(self, permission: str) -> None:
+        """Raise Denied unless the sender holds a permission."""
+        ...
+
+
 Translate = Callable[[Any, Call], Answer]
-MakeCall = Callable[[HttpRequest], Call]
+MakeAsker = Callable[[HttpRequest], Asker]
 
 
 @dataclass(frozen=True)
@@ -63,11 +76,11 @@ def row(methods: str, path: str, body: type[wire.Body], *becomes: type[Request[A
     return made
 
 
-def starlette_routes(rows: Iterable[Row], make_call: MakeCall) -> list[BaseRoute]:
+def starlette_routes(rows: Iterable[Row], make_asker: MakeAsker) -> list[BaseRoute]:
     """Starlette's routes of rows, under both of MLflow's prefixes."""
     routes: list[BaseRoute] = []
     for item in rows:
-        endpoint = _endpoint(item, make_call)
+        endpoint = _endpoint(item, make_asker)
         paths = [item.path, "/ajax" + item.path.replace("/api/", "-api/", 1)] if item.path.startswith("/api/") else [
             f"/api/2.0/mlflow{item.path}", f"/ajax-api/2.0/mlflow{item.path}"
         ]  # fmt: skip
@@ -86,18 +99,21 @@ def error_response(error: RungError) -> Response:
     return Response(wire.encode(body), status, headers, _JSON)
 
 
-def _endpoint(item: Row, make_call: MakeCall) -> Callable[[HttpRequest], Any]:
+def _endpoint(item: Row, make_asker: MakeAsker) -> Callable[[HttpRequest], Any]:
     async def answer(request: HttpRequest) -> Response:
         try:
             raw = b"" if request.method == "GET" else await _read(request)
-            return await to_thread.run_sync(_answer, item, make_call, request, raw)
+            return await to_thread.run_sync(_answer, item, make_asker, request, raw)
         except RungError as error:
             return error_response(error)
 
     return answer
 
 
-def _answer(item: Row, make_call: MakeCall, request: HttpRequest, raw: bytes) -> Response:
+def _answer(item: Row, make_asker: MakeAsker, request: HttpRequest, raw: bytes) -> Response:
+    asker = make_asker(request)
+    for permission in {kind.permission for kind in item.becomes}:  # before the body is looked at, and even if it asks for nothing
+        asker.allow(permission)
     if request.method == "GET" or not raw:
         query = parse_qs(request.url.query, keep_blank_values=True)
         body = wire.decode_query({**query, **{k: [v] for k, v in request.path_params.items()}}, item.body)
@@ -105,7 +121,7 @@ def _answer(item: Row, make_call: MakeCall, request: HttpRequest, raw: bytes) ->
         body = wire.decode_json(_with(raw, request.path_params), item.body)
     else:
         body = wire.decode_json(raw, item.body)
-    return Response(wire.encode(item.translate(body, make_call(request))), media_type=_JSON)
+    return Response(wire.encode(item.translate(body, asker.call)), media_type=_JSON)
 
 
 def _with(raw: bytes, path_params: dict[str, Any]) -> bytes:

@@ -29,7 +29,7 @@ def mlflow_routes(make_transport: MakeTransport) -> list[BaseRoute]:
     """
     streaming = [route for module in _modules() if hasattr(module, "routes") for route in module.routes(make_transport)]
     last = [route for module in _modules() if hasattr(module, "last_routes") for route in module.last_routes(make_transport)]
-    return [*streaming, *starlette_routes(all_rows(), lambda request: make_transport(request).call), *last]
+    return [*streaming, *starlette_routes(all_rows(), make_transport), *last]
 
 
 @cache
@@ -41,5 +41,5 @@ def all_rows() -> tuple[Row, ...]:
 
 @cache
 def _modules() -> tuple[ModuleType, ...]:
-    names = sorted(module.name for module in pkgutil.iter_modules(mlflow.__path__) if module.name != "table" and module.name != "routes")
+    names = sorted(module.name for module in pkgutil.iter_modules(mlflow.__path__) if module.name not in {"table", "routes"})
     return tuple(import_module(f"{mlflow.__name__}.{name}") for name in names)

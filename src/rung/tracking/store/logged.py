@@ -75,7 +75,7 @@ class LoggedStore:
             set_={name: insert.excluded[name] for name in names}, where=newer,
         )  # fmt: skip
         for metric, at in metrics:
-            is_nan = metric.value != metric.value  # noqa: PLR0124 - NaN is what differs from itself
+            is_nan = metric.value != metric.value
             self._connection.execute(
                 upsert,
                 {
