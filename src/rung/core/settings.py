@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,7 +118,7 @@ def load_settings(
     flags: Mapping[str, str] | None = None,
 ) -> Settings:
     """Settings in force in a folder. Raises Invalid for unreadable files, unknown keys and wrong values."""
-    return explained_settings(folder, environ=environ, flags=flags)[0]
+    return _settled(folder, os.environ if environ is None else environ, flags or {})[0]
 
 
 def explained_settings(
@@ -127,7 +128,11 @@ def explained_settings(
     flags: Mapping[str, str] | None = None,
 ) -> tuple[Settings, tuple[SettingValue, ...]]:
     """Settings in force in a folder, and each value with its source."""
-    environ = os.environ if environ is None else environ
+    settings, sources = _settled(folder, os.environ if environ is None else environ, flags or {})
+    return settings, tuple(_explain(settings, sources))
+
+
+def _settled(folder: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
     path = find_file(folder or Path.cwd())
     plain = _read(path) if path else {}
     _refuse_unknown(plain, Settings, str(path))
@@ -137,7 +142,7 @@ def explained_settings(
         if variable in environ:
             _set(plain, name, environ[variable])
             sources[name] = variable
-    for name, value in (flags or {}).items():
+    for name, value in flags.items():
         if name not in set(_names(Settings)):
             raise _unknown(name, list(_names(Settings)), "--set")
         _set(plain, name, value)
@@ -147,7 +152,7 @@ def explained_settings(
         settings = msgspec.convert(plain, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise Invalid(f"Settings: {error}.", code="settings.invalid", hint=f"Look at {path or 'the environment'}.") from None
-    return settings, tuple(_explain(settings, sources))
+    return settings, sources
 
 
 def find_file(folder: Path) -> Path | None:
@@ -168,7 +173,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _refuse_unknown(plain: Any, kind: Any, where: str, prefix: str = "") -> None:
     if kind is Settings.__annotations__ or not isinstance(plain, dict):
         return
-    known = {f.name: f.type for f in msgspec.structs.fields(kind) if f.name != "folder"}
+    known = {f.name: f.type for f in _fields(kind) if f.name != "folder"}
     for key, value in plain.items():
         if key not in known:
             raise _unknown(prefix + key, [prefix + name for name in known], where)
@@ -189,8 +194,13 @@ def _unknown(name: str, known: list[str], where: str) -> Invalid:
     )
 
 
+@cache
+def _fields(kind: Any) -> tuple[Any, ...]:
+    return msgspec.structs.fields(kind)
+
+
 def _names(kind: Any, prefix: str = "") -> Iterator[str]:
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         if field.name in {"folder", "environments"}:
             continue
         if isinstance(field.type, type) and issubclass(field.type, Record):
@@ -223,7 +233,7 @@ def _explain(settings: Settings, sources: Mapping[str, str]) -> Iterator[Setting
             if isinstance(value, dict):
                 value, kind = value[part], EnvironmentSettings
                 continue
-            field = next(f for f in msgspec.structs.fields(kind) if f.name == part)
+            field = next(f for f in _fields(kind) if f.name == part)
             doc = next((m.description or "" for m in getattr(field.type, "__metadata__", ()) if isinstance(m, Meta)), "")
             value, kind = getattr(value, part), field.type
         shown = "********" if name == "token" and value else str(value)
