@@ -9,11 +9,13 @@ from typing import Literal
 
 from rung.client.transports import Transport
 from rung.core.digests import digest_of, digest_of_file
+from rung.core.errors import Invalid
 from rung.core.ids import new_id
 from rung.core.records import Page
 from rung.core.references import DatasetUse
 from rung.tracking import records as r
 from rung.tracking.capture import capture, find_lock
+from rung.tracking.logged import GetLoggedModel, LoggedModel, SearchLoggedModels
 
 
 class TrackingVerbs:
@@ -23,13 +25,39 @@ class TrackingVerbs:
         self._transport = transport
         self._locks: dict[str, str] = {}
 
-    def create_experiment(self, name: str, *, note: str = "") -> r.Experiment:
+    def create_experiment(self, name: str, *, note: str = "", tags: Mapping[str, str] | None = None) -> r.Experiment:
         """A new experiment with a note."""
-        return self._transport.call(r.CreateExperiment(name=name, note=note))
+        return self._transport.call(r.CreateExperiment(name=name, note=note, tags=dict(tags or {})))
 
     def experiments(self) -> tuple[r.Experiment, ...]:
         """Experiments, newest first."""
         return self._transport.call(r.ListExperiments())
+
+    def experiment(self, experiment: str | int) -> r.Experiment:
+        """One experiment by its name, or by its number; deleted ones too. Raises NotFound."""
+        if isinstance(experiment, int):
+            return self._transport.call(r.GetExperiment(number=experiment))
+        return self._transport.call(r.GetExperiment(name=experiment))
+
+    def search_experiments(
+        self, filter: str = "", *, order_by: Sequence[str] | str = (), after: str | None = None, limit: int = 100, view: r.View = "active"
+    ) -> Page[r.Experiment]:
+        """Experiments that a filter finds, a page at a time: ``search_experiments("tags.team = 'risk'")``."""
+        return self._transport.call(r.SearchExperiments(filter=filter, order_by=_texts(order_by), after=after, limit=limit, view=view))
+
+    def update_experiment(
+        self, number: int, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str | None] | None = None
+    ) -> r.Experiment:
+        """Rename an experiment, change its note or tags; None takes a tag away."""
+        return self._transport.call(r.UpdateExperiment(number=number, name=name, note=note, tags=dict(tags or {})))
+
+    def delete_experiment(self, number: int) -> r.Experiment:
+        """Put an experiment aside."""
+        return self._transport.call(r.DeleteExperiment(number=number))
+
+    def restore_experiment(self, number: int) -> r.Experiment:
+        """Bring a deleted experiment back."""
+        return self._transport.call(r.RestoreExperiment(number=number))
 
     def start(
         self,
@@ -93,23 +121,39 @@ class TrackingVerbs:
         digest = self._transport.put_blob(content)
         return self._transport.call(r.LogArtifact(owner=run, path=name, digest=digest, size_bytes=size, media_type=media_type))
 
-    def artifacts(self, run: str) -> tuple[r.Artifact, ...]:
-        """Outputs of a run."""
-        return self._transport.call(r.ListArtifacts(owner=run))
+    def artifacts(self, owner: str, under: str = "") -> tuple[r.Artifact, ...]:
+        """Outputs of a run, or of a logged model (``m-<id>``); only those below the folder ``under`` if given."""
+        return self._transport.call(r.ListArtifacts(owner=owner, under=under))
 
-    def read_artifact(self, run: str, path: str) -> bytes:
-        """The bytes of an output. Raises KeyError for a path the run has not."""
-        return self._transport.get_blob({item.path: item.digest for item in self.artifacts(run)}[path])
+    def read_artifact(self, owner: str, path: str) -> bytes:
+        """The bytes of an output. Raises NotFound for a path that is not there."""
+        return self._transport.get_blob(self._transport.call(r.GetArtifact(owner=owner, path=path)).digest)
 
-    def get(self, run: str) -> r.Run:
-        """A run by its id or as ``experiment:number``."""
-        return self._transport.call(r.GetRun(run=run))
+    def delete_artifact(self, owner: str, path: str) -> tuple[r.Artifact, ...]:
+        """Forget an output, or all below a folder."""
+        return self._transport.call(r.DeleteArtifact(owner=owner, path=path))
+
+    def download_artifacts(self, owner: str, target: Path | str, under: str = "") -> tuple[Path, ...]:
+        """Write outputs into a folder, with their paths below it; the files written."""
+        root, written = Path(target), []
+        for item in self.artifacts(owner, under):
+            file = root / item.path
+            if not file.resolve().is_relative_to(root.resolve()):
+                raise Invalid(f"{item.path!r} leaves the folder.", code="tracking.bad_path", hint="Read it by read_artifact.")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self._transport.get_blob(item.digest))
+            written.append(file)
+        return tuple(written)
+
+    def get(self, run: str, *, points: bool = False) -> r.Run:
+        """A run by its id or as ``experiment:number``; with ``points`` its ``latest`` tells steps and extremes too."""
+        return self._transport.call(r.GetRun(run=run, points=points))
 
     def search(
         self,
         filter: str = "",
         *,
-        experiments: Sequence[str | int] | str = (),
+        experiments: Sequence[str | int] | str | int = (),
         order_by: Sequence[str] | str = (),
         after: str | None = None,
         limit: int = 50,
@@ -119,14 +163,44 @@ class TrackingVerbs:
         """Runs that a filter finds, sorted, a page at a time: ``search("metrics.auc > 0.7", order_by="metrics.auc DESC")``."""
         return self._transport.call(
             r.SearchRuns(
-                experiments=(experiments,) if isinstance(experiments, str) else tuple(experiments), filter=filter,
-                order_by=(order_by,) if isinstance(order_by, str) else tuple(order_by), after=after, limit=limit, view=view, points=points,
+                experiments=(experiments,) if isinstance(experiments, (str, int)) else tuple(experiments), filter=filter,
+                order_by=_texts(order_by), after=after, limit=limit, view=view, points=points,
             )
         )  # fmt: skip
 
-    def history(self, run: str, key: str, *, limit: int = 1000) -> r.MetricSeries:
-        """The points of one metric, thinned if there are more than ``limit``."""
-        return self._transport.call(r.MetricHistory(run=run, key=key, limit=limit))
+    def history(self, run: str, key: str, *, limit: int = 1000, first: int | None = None, last: int | None = None) -> r.MetricSeries:
+        """The points of one metric, thinned if there are more than ``limit``; only steps from ``first`` to ``last``."""
+        return self._transport.call(r.MetricHistory(run=run, key=key, limit=limit, first=first, last=last))
+
+    def rename(self, run: str, name: str) -> r.Run:
+        """Give a run another name."""
+        return self._transport.call(r.UpdateRun(run=self.get(run).id, name=name))
+
+    def reopen(self, run: str) -> r.Run:
+        """Open an ended run again; it forgets when it ended."""
+        return self._transport.call(r.UpdateRun(run=self.get(run).id, status="running"))
+
+    def delete_tag(self, run: str, key: str) -> None:
+        """Take a tag off a run."""
+        self._transport.call(r.DeleteTag(run=self.get(run).id, key=key))
+
+    def logged_models(
+        self,
+        filter: str = "",
+        *,
+        experiments: Sequence[int] = (),
+        order_by: Sequence[str] | str = (),
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[LoggedModel]:
+        """Models that runs wrote down, a page at a time: ``logged_models("metrics.auc > 0.7")``."""
+        return self._transport.call(
+            SearchLoggedModels(filter=filter, experiments=tuple(experiments), order_by=_texts(order_by), after=after, limit=limit)
+        )
+
+    def logged_model(self, model: str) -> LoggedModel:
+        """One logged model by its id. Raises NotFound."""
+        return self._transport.call(GetLoggedModel(model=model.removeprefix("m-")))
 
     def delete(self, run: str) -> r.Run:
         """Put a run aside."""
@@ -135,3 +209,7 @@ class TrackingVerbs:
     def restore(self, run: str) -> r.Run:
         """Bring a deleted run back."""
         return self._transport.call(r.RestoreRun(run=run))
+
+
+def _texts(given: Sequence[str] | str) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
