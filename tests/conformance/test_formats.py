@@ -187,7 +187,7 @@ def test_files_of_another_name_and_estimators_of_no_format_are_refused() -> None
 def test_the_list_of_trusted_types_names_only_what_exists() -> None:
     from importlib import import_module
 
-    from rung.registry.formats.skops import TRUSTED
+    from rung.registry.trusted import TRUSTED
 
     for name in TRUSTED:
         module, _, attribute = name.rpartition(".")

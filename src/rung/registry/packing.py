@@ -14,13 +14,13 @@ import polars as pl
 from rung.core.errors import Invalid, RungError
 from rung.core.references import Task
 from rung.registry.format import FORMATS, Scorer, Traits, format_for, format_of, plain_class
-from rung.registry.predictor import signature_of
+from rung.registry.predictor import UNSCORABLE, signature_of
 from rung.registry.records import Class, Field, Signature
 
 _TRIED_ROWS = 200
 _KEPT_ROWS = 100
 _LARGEST_EXAMPLE = 1_000_000
-_FAILURES = (ValueError, TypeError, KeyError, IndexError, AttributeError, pl.exceptions.PolarsError, RungError)
+_FAILURES = (*UNSCORABLE, RungError)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from rung.registry.records import Class, Field, Signature
 
 Extra = Literal["refuse", "drop"]
 _TEXT = ("String", "Categorical", "Enum")
+# what libraries raise for rows they cannot use
+UNSCORABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, ArithmeticError, pl.exceptions.PolarsError)
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,20 @@ class Predictor:
 
         Raises:
             Invalid: columns are missing, too many (unless they shall be dropped), of another type, or null where the
-                model was never given a null; the message names all of them.
+                model was never given a null, all of them named; or the model itself refuses a value, say a category it
+                never met.
         """
         asked = matched(frame, self.signature, extra=extra)
         if not asked.height:
             return np.zeros((0, len(self.classes))) if self.task == "multiclass" else np.zeros(0)
-        return self.scorer(asked)
+        try:
+            return self.scorer(asked)
+        except UNSCORABLE as error:
+            raise Invalid(
+                f"{self.model}:{self.number} cannot score these rows: {' '.join(str(error).split())[:300]}",
+                code="registry.unscorable",
+                hint="Send values of the kind it was fitted on.",
+            ) from None
 
 
 def matched(frame: pl.DataFrame, signature: Signature, *, extra: Extra = "refuse") -> pl.DataFrame:

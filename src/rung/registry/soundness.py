@@ -1,4 +1,4 @@
-"""Whether loaded trees stay inside themselves. scikit-learn follows their indices in C without a look at the bounds.
+"""Whether what a skops file holds stays inside itself. scikit-learn follows indices in C without a look at the bounds.
 
 A file may name only reviewed types and still hold numbers no fit would give: a child past the last node, a column that
 no input has. Predicting with them would read foreign memory or never end, so they are refused before the first row.
@@ -6,20 +6,77 @@ no input has. Predicting with them would read foreign memory or never end, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rung.registry.boosters import check_lightgbm, check_xgboost
 from rung.registry.format import unreadable
 
 _PLAIN = (str, bytes, bytearray, int, float, bool, complex, type(None), np.generic)
 _WIDEST = 5_000_000
+_MOST_FILES = 200_000
+_SMALL = 256 << 20
+_RATIO = 300
 
 
-def check_trees(estimator: Any) -> None:
-    """Raise Invalid for an estimator that holds a tree which points outside of its nodes, its columns or its rows."""
+def check_archive(data: bytes) -> None:
+    """Raise Invalid for an archive that unpacks to far more than it is, or holds a booster that points outside of itself."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            names = [info.filename for info in infos]
+            whole = sum(info.file_size for info in infos)
+            if len(set(names)) != len(names) or "schema.json" not in names or len(names) > _MOST_FILES:
+                raise unreadable("The file is no skops model")
+            if whole > max(_SMALL, _RATIO * len(data)):
+                raise unreadable(f"The file unpacks to {whole} bytes")
+            schema = json.loads(archive.read("schema.json"))
+            if not isinstance(schema, dict):
+                raise unreadable("The file is no skops model")
+            boosters = {"".join(pair) for pair in _classes(schema)}
+            for text in _texts(schema) if "lightgbm.basicBooster" in boosters else ():
+                check_lightgbm(text)
+            for name in names if "xgboost.coreBooster" in boosters else ():
+                if name.endswith(".bin"):
+                    check_xgboost(archive.read(name))
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RecursionError, EOFError, OSError) as error:
+        raise unreadable("The file is no skops model", error) from None
+
+
+def _nodes_of(schema: Any) -> Iterator[dict[str, Any]]:
+    waiting = [schema]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _classes(schema: Any) -> Iterator[tuple[str, str]]:
+    return ((str(node.get("__module__")), str(node.get("__class__"))) for node in _nodes_of(schema) if "__class__" in node)
+
+
+def _texts(schema: Any) -> Iterator[str]:
+    """Every text in the archive that LightGBM would read as a booster."""
+    for node in _nodes_of(schema):
+        content = node.get("content")
+        if isinstance(content, str):
+            found = json.loads(content) if node.get("is_json") or node.get("__loader__") == "JsonNode" else content
+            if isinstance(found, str) and found.lstrip().startswith("tree"):
+                yield found
+
+
+def check_estimator(estimator: Any) -> None:
+    """Raise Invalid for an estimator that holds a part which points outside of its nodes, its columns or its rows."""
     for part in _parts(estimator):
         kind = type(part)
         where = f"{kind.__module__}.{kind.__qualname__}"
@@ -103,12 +160,15 @@ def _nodes(predictor: Any, categorical: NDArray[np.bool_]) -> bool:
 
 
 def _neighbours(tree: Any) -> bool:
-    """A k-d or ball tree: rows and nodes it points at exist, and inner nodes have both children."""
-    data, index, nodes, bounds = (np.asarray(array) for array in tree.get_arrays())
+    """A k-d or ball tree: rows and nodes it points at exist, inner nodes have both children, its metric is of its width."""
+    state = tree.__getstate__()
+    data, index, nodes, bounds = (np.asarray(array) for array in state[:4])
+    metric = next(item for item in state if "Distance" in type(item).__name__)
     first, last, leaf = nodes["idx_start"], nodes["idx_end"], nodes["is_leaf"] != 0
     places = np.arange(len(nodes))
     return (
-        len(nodes) > 0
+        len(nodes) == state[6] > 0
+        and state[4] > 0  # rows a leaf: divided by
         and len(index) == len(data)
         and _within(index, len(data))
         and _within(last, len(data) + 1)
@@ -116,14 +176,47 @@ def _neighbours(tree: Any) -> bool:
         and bool((2 * places[~leaf] + 2 < len(nodes)).all())
         and bounds.shape[1] == len(nodes)
         and bounds.shape[2] == data.shape[1]
+        and _metric(metric, data.shape[1])
     )
+
+
+def _metric(metric: Any, width: int) -> bool:
+    weights = len(np.asarray(metric.__getstate__()[1]))
+    return weights == width if type(metric).__name__.startswith("SEuclidean") else weights in {0, 1, width}
+
+
+def _vectors(machine: Any) -> bool:
+    """A support vector machine: as many coefficients, bounds and probabilities as pairs of classes and vectors."""
+    vectors, weights = machine.support_vectors_, machine._dual_coef_
+    classes = len(machine._n_support) if "classes_" in vars(machine) else 2  # noqa: SLF001 - one pair else
+    pairs = classes * (classes - 1) // 2
+    held = int(machine._n_support.sum()) == vectors.shape[0] or "classes_" not in vars(machine)  # noqa: SLF001 - see above
+    sizes = [len(getattr(machine, name)) for name in ("_probA", "_probB")]
+    return (
+        held
+        and bool((np.asarray(machine._n_support) >= 0).all())  # noqa: SLF001 - see above
+        and weights.shape == (classes - 1, vectors.shape[0])
+        and len(machine._intercept_) == pairs
+        and sizes[0] == sizes[1]
+        and sizes[0] in {0, pairs}
+        and vectors.shape[1] == machine.n_features_in_
+    )
+
+
+def _spline(spline: Any) -> bool:
+    return bool(spline.k >= 0 and len(spline.t) == len(spline.c) + spline.k + 1)
+
+
+def _sparse(matrix: Any) -> bool:
+    matrix.check_format(full_check=True)  # raises ValueError for an index outside
+    return True
 
 
 def _fits(part: Any) -> bool:
     """Whether the trees of an estimator ask for the columns it is given."""
     held = getattr(part, "__dict__", {})
     width = held.get("n_features_in_")
-    if "tree_" in held:
+    if hasattr(held.get("tree_"), "node_count"):
         return bool(held["tree_"].n_features == width)
     module = type(part).__module__
     if module in {"sklearn.ensemble._forest", "sklearn.ensemble._gb"} and "estimators_" in held:
@@ -131,10 +224,16 @@ def _fits(part: Any) -> bool:
     return True
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any], bool]] = {
     "sklearn.tree._tree.Tree": _tree,
     "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier": _boosted,
     "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingRegressor": _boosted,
     "sklearn.neighbors._kd_tree.KDTree": _neighbours,
     "sklearn.neighbors._ball_tree.BallTree": _neighbours,
+    "scipy.interpolate._bsplines.BSpline": _spline,
+    "scipy.sparse._csr.csr_matrix": _sparse,
+    "scipy.sparse._csr.csr_array": _sparse,
+    "scipy.sparse._csc.csc_matrix": _sparse,
+    "scipy.sparse._csc.csc_array": _sparse,
+    **dict.fromkeys((f"sklearn.svm._classes.{name}" for name in ("SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM")), _vectors),
 }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
+from rung.registry.boosters import check_lightgbm, lightgbm_head
 from rung.registry.format import (
     FORMATS,
     Scorer,
@@ -93,7 +94,7 @@ class LightGbm:
 
 
 def _traits(text: str) -> Traits:
-    head = _head(text)
+    head = lightgbm_head(text)
     objective = head.get("objective", "").partition(" ")[0]
     categories = _categories(text)
     known = _known(text)
@@ -116,7 +117,7 @@ def _traits(text: str) -> Traits:
 
 def _known(text: str) -> list[int]:
     """Places of the columns fitted on codes: the head lists their codes, and a range for the others; nothing for those unused."""
-    infos = _head(text).get("feature_infos", "").split(" ")
+    infos = lightgbm_head(text).get("feature_infos", "").split(" ")
     return [place for place, info in enumerate(infos) if info not in {"none", ""} and not info.startswith("[")]
 
 
@@ -150,58 +151,10 @@ def _places(frame: pl.DataFrame, known: list[int], categories: list[list[Any]]) 
 
 
 def _text(data: bytes) -> str:
-    """The file as text, looked through first: LightGBM ends the process on some damaged files, and checks no split."""
+    """The file as text, looked through first."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = ""
-    head = _head(text)
-    if not text.startswith("tree\n") or "end of trees" not in text or not {"feature_names", "max_feature_idx"} <= head.keys():
-        raise unreadable("The file is no LightGBM model")
-    try:
-        features = len(head["feature_names"].split(" "))
-        if int(head["max_feature_idx"]) != features - 1:
-            raise ValueError
-        for block in text[: text.rindex("end of trees")].split("\nTree=")[1:]:
-            _check_tree(dict(line.partition("=")[::2] for line in block.splitlines()), features)
-    except (ValueError, KeyError, OverflowError):
-        raise unreadable("A tree of the LightGBM model points outside of itself") from None
+    check_lightgbm(text)
     return text
-
-
-def _head(text: str) -> dict[str, str]:
-    return dict(line.partition("=")[::2] for line in text[: text.find("\nTree=")].splitlines())
-
-
-def _check_tree(tree: Mapping[str, str], features: int) -> None:
-    """Raise ValueError for a tree that would not end, or that points outside of its nodes, leaves, columns or categories."""
-    leaves = int(tree["num_leaves"])
-    splits = leaves - 1
-    if leaves < 1 or len(tree["leaf_value"].split()) != leaves:
-        raise ValueError
-    if tree.get("is_linear", "0") != "0" and not _within(_integers(tree["leaf_features"]), features):
-        raise ValueError
-    if not splits:
-        return
-    places = np.arange(splits)
-    for side in ("left_child", "right_child"):
-        child = _integers(tree[side])
-        inner = child >= 0
-        if len(child) != splits or (child[inner] <= places[inner]).any() or (child >= splits).any() or (child < -leaves).any():
-            raise ValueError
-    chosen, kinds = _integers(tree["split_feature"]), _integers(tree["decision_type"])
-    if len(chosen) != splits or len(kinds) != splits or not _within(chosen, features):
-        raise ValueError
-    codes = np.asarray(tree["threshold"].split(), dtype=np.float64)[(kinds & 1) == 1]
-    if len(codes):
-        bounds, held = _integers(tree["cat_boundaries"]), len(tree["cat_threshold"].split())
-        if not _within(codes, len(bounds) - 1) or not _within(bounds, held + 1) or (np.diff(bounds) < 0).any():
-            raise ValueError
-
-
-def _within(values: NDArray[Any], end: int) -> bool:
-    return bool(((values >= 0) & (values < end)).all())
-
-
-def _integers(line: str) -> NDArray[np.int64]:
-    return np.asarray(line.split(), dtype=np.int64)

@@ -1,13 +1,9 @@
-"""scikit-learn estimators as skops files, loaded against an exact list of reviewed types.
-
-Each name on the list was read: it is data, a tree, a numeric routine or a wrapper whose callable must itself be on
-the list. There are no prefixes, so a new type in a file is refused until it was read too.
-"""
+"""scikit-learn estimators as skops files, loaded against an exact list of reviewed types (``registry/trusted.py``)."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -15,17 +11,23 @@ from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, Traits, check_task, columns_f, numbers, only_file, plain_class, unreadable
+from rung.registry.format import FORMATS, Scorer, Traits, check_task, columns_f, numbers, only_file, plain_class, scores, unreadable
 from rung.registry.records import Field
-from rung.registry.trees import check_trees
+from rung.registry.soundness import check_archive, check_estimator
+from rung.registry.trusted import TRUSTED
 
 FILE = "model.skops"
 _FEW_ROWS = 2000
 _TWO = 2
+_TEXTS = "sklearn.feature_extraction.text"
+_OWN_CLASSES = "Use scikit-learn's own classes; functions and classes of a project cannot be loaded safely."
+_REMEDY = "SciPy's distributions build code from what they hold; of a search over them, register best_estimator_."
+_UNWRITABLE = (NotImplementedError, TypeError, ValueError, AttributeError, RecursionError)
 _DAMAGED = (
     BadZipFile,
     KeyError,
@@ -38,49 +40,6 @@ _DAMAGED = (
     RecursionError,
     OSError,
     EOFError,
-)
-TRUSTED = frozenset(
-    {
-        "collections.OrderedDict",
-        "functools.partial",
-        "lightgbm.basic.Booster",
-        "lightgbm.sklearn.LGBMClassifier",
-        "lightgbm.sklearn.LGBMRegressor",
-        "numpy.dtype",
-        "numpy.mean",
-        "scipy.interpolate._bsplines.BSpline",
-        "scipy.sparse._csr.csr_matrix",
-        "sklearn._loss.link.Interval",
-        "sklearn._loss.link.LogLink",
-        "sklearn._loss.link.LogitLink",
-        "sklearn._loss.link.IdentityLink",
-        "sklearn._loss.link.MultinomialLogit",
-        "sklearn._loss.loss.AbsoluteError",
-        "sklearn._loss.loss.HalfBinomialLoss",
-        "sklearn._loss.loss.HalfGammaLoss",
-        "sklearn._loss.loss.HalfMultinomialLoss",
-        "sklearn._loss.loss.HalfPoissonLoss",
-        "sklearn._loss.loss.HalfSquaredError",
-        "sklearn._loss.loss.HalfTweedieLossIdentity",
-        "sklearn._loss.loss.PinballLoss",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.cluster._bisect_k_means._BisectingTree",
-        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.feature_selection._univariate_selection.f_classif",
-        "sklearn.gaussian_process.kernels.ConstantKernel",
-        "sklearn.gaussian_process.kernels.Product",
-        "sklearn.gaussian_process.kernels.RBF",
-        "sklearn.metrics._dist_metrics.EuclideanDistance64",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.tree._tree.Tree",
-        "sklearn.utils.validation.check_array",
-        "xgboost.core.Booster",
-        "xgboost.sklearn.XGBClassifier",
-        "xgboost.sklearn.XGBRegressor",
-    }
 )
 
 
@@ -103,7 +62,14 @@ class Skops:
         """The archive, without time stamps and addresses. Raises Invalid, naming what is not trusted."""
         from rung.pipelines.materialisers.estimator import Estimator  # noqa: PLC0415 - loads skops and scikit-learn
 
-        data = Estimator.dump(estimator).data
+        try:
+            data = Estimator.dump(estimator).data
+        except _UNWRITABLE as error:
+            raise Invalid(
+                f"A {type(estimator).__name__} cannot be written: {str(error)[:300]}.",
+                code="registry.unwritable",
+                hint="Of a search, register best_estimator_; else choose another estimator.",
+            ) from None
         content = data if isinstance(data, bytes) else data.read_bytes()
         _trusted(content)
         return {FILE: content}
@@ -138,12 +104,19 @@ def read_estimator(data: bytes) -> Any:
         raise unreadable("The model's file hides types", error) from None
     except _DAMAGED as error:
         raise unreadable("The skops file cannot be read", error) from None
-    check_trees(estimator)
+    check_estimator(estimator)
     return estimator
 
 
 def traits_of(estimator: Any) -> Traits:
-    """Task, classes and inputs of a fitted estimator of scikit-learn's protocol."""
+    """Task, classes and inputs of a fitted estimator of scikit-learn's protocol. Raises Invalid for one with parts missing."""
+    try:
+        return _traits(estimator)
+    except _DAMAGED as error:
+        raise unreadable(f"The {type(estimator).__name__} is not whole", error) from None
+
+
+def _traits(estimator: Any) -> Traits:
     from sklearn.base import is_classifier, is_regressor  # noqa: PLC0415 - loaded with the estimator
 
     inputs = _inputs(estimator)
@@ -164,10 +137,34 @@ def traits_of(estimator: Any) -> Traits:
 
 
 def _inputs(estimator: Any) -> tuple[Field, ...]:
+    if type(_first(estimator)).__module__ == _TEXTS:
+        return (Field(name="text", dtype="String"),)
     names = getattr(estimator, "feature_names_in_", None)
-    if names is not None:
-        return tuple(Field(name=str(name), dtype="Float64") for name in names)
-    return columns_f(int(getattr(estimator, "n_features_in_", 0)))
+    if names is None:
+        return columns_f(int(getattr(estimator, "n_features_in_", 0)))
+    kinds = _encoded(_first(estimator))
+    return tuple(Field(name=str(name), dtype=kinds.get(str(name), "Float64")) for name in names)
+
+
+def _first(estimator: Any) -> Any:
+    """What is given the rows: the first step of a pipeline, also of one inside a search or a calibration."""
+    found = getattr(estimator, "best_estimator_", estimator)
+    calibrated = getattr(found, "calibrated_classifiers_", None)
+    if calibrated:
+        found = calibrated[0].estimator
+    steps = getattr(found, "steps", None)
+    return _first(steps[0][1]) if steps else found
+
+
+def _encoded(columns: Any) -> dict[str, str]:
+    """Types of the columns that an encoder of categories is given, by their names."""
+    found: dict[str, str] = {}
+    for _, step, names in getattr(columns, "transformers_", ()):
+        categories = getattr(_first(step), "categories_", ())
+        for name, known in zip(names if isinstance(names, list) else (), categories, strict=False):
+            kind = np.asarray(known).dtype.kind
+            found[str(name)] = "String" if kind in "OUT" else "Int64" if kind in "iu" else "Float64"
+    return found
 
 
 def scorer(estimator: Any, task: Task) -> Scorer:
@@ -179,15 +176,29 @@ def scorer(estimator: Any, task: Task) -> Scorer:
             code="registry.no_scores",
             hint="Wrap it, for example in CalibratedClassifierCV, or choose another estimator.",
         )
-    by_name = hasattr(estimator, "feature_names_in_")
-    ask = getattr(estimator, method)
+    ask, given = getattr(estimator, method), _giving(estimator)
 
     def score(frame: pl.DataFrame) -> np.ndarray:
         with _threads(frame.height):
-            found = np.asarray(ask(frame if by_name else numbers(frame)), dtype=np.float64)
-        return found[:, 1] if task == "binary" else found.ravel() if task == "regression" else found
+            return scores(ask(given(frame)), task)
 
     return score
+
+
+def _giving(estimator: Any) -> Callable[[pl.DataFrame], Any]:
+    """Frames for what was fitted on named columns, a list for what reads texts, else a matrix."""
+    if hasattr(estimator, "feature_names_in_"):
+        return lambda frame: frame
+    if type(_first(estimator)).__module__ == _TEXTS:
+        return lambda frame: frame.to_series(0).to_list()
+    return _matrix
+
+
+def _matrix(frame: pl.DataFrame) -> NDArray[Any]:
+    """Doubles, or objects where a column holds texts."""
+    if all(kind.is_numeric() or kind in (pl.Boolean, pl.Null) for kind in frame.dtypes):
+        return numbers(frame)
+    return np.array(frame.rows(), dtype=object).reshape(frame.height, frame.width)
 
 
 def _threads(rows: int) -> AbstractContextManager[object]:
@@ -201,6 +212,7 @@ def _controller() -> ThreadpoolController:
 
 
 def _trusted(data: bytes) -> list[str]:
+    check_archive(data)
     from skops.io import get_untrusted_types  # noqa: PLC0415 - see read_estimator
 
     try:
@@ -212,6 +224,6 @@ def _trusted(data: bytes) -> list[str]:
         raise Invalid(
             f"The model's file names types that are not trusted: {', '.join(strangers)}.",
             code="registry.untrusted_types",
-            hint="Use scikit-learn's own classes; functions and classes of a project cannot be loaded safely.",
+            hint=_REMEDY if any(name.startswith("scipy.stats.") for name in strangers) else _OWN_CLASSES,
         )
     return sorted(named)

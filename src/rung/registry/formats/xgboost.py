@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
+from rung.registry.boosters import check_xgboost
 from rung.registry.format import (
     FORMATS,
     Scorer,
@@ -134,8 +135,7 @@ def _booster(files: Mapping[str, bytes]) -> Any:
         import xgboost  # noqa: PLC0415 - optional
     except ImportError:
         raise missing_library("XGBoost", "xgboost") from None
-    if not data.startswith(b"{"):
-        raise unreadable("The file is no XGBoost model in UBJSON or JSON")
+    check_xgboost(data)
     try:
         booster = xgboost.Booster()
         booster.load_model(bytearray(data))
