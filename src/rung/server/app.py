@@ -50,7 +50,7 @@ def build(platform: Platform, *, inference_only: bool = False, open_as: str = ""
     behind = Starlette(routes=routes, exception_handlers={RungError: on_error, 500: on_fault}, lifespan=_lifespan())
     table = live_table(platform.database, platform.blobs, platform.settings)
     plane = DataPlane(table, lambda headers: _admitted(platform, headers), behind, max_body_mb=platform.settings.server.max_body_mb)
-    front: ASGIApp = plane if inference_only else HotPath(plane, RunDoor(platform))  # type: ignore[assignment,arg-type]  # ASGI by structure
+    front: ASGIApp = plane if inference_only else HotPath(plane, RunDoor(platform))
     guarded: ASGIApp = Projects(WithoutAuth(front, open_as) if open_as else front)
     return Guard(guarded, hosts=frozenset({platform.settings.server.host})), plane.close
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rung.app.platform import Platform
+from rung.app.platform import Caller, Platform
 from rung.core.errors import Denied
 from rung.storage.scope import Scope as StorageScope
 from rung.tracking.records import LogBatch
@@ -140,6 +141,12 @@ class RunDoor:
         """The scope of the sender, and a function that asks the platform in its name. Raises Denied, NotFound."""
         connection = HTTPConnection({"type": "http", "headers": headers})
         token, project = token_of(connection), project_of(connection)
-        caller = self._platform.known(token, project) or await to_thread.run_sync(self._platform.identify, token, project)
+        caller = self._platform.known(token, project)
+        if caller is None:
+            caller = await to_thread.run_sync(self._platform.identify, token, project)
         self._platform.admit(LogBatch, caller)
-        return self._platform.scope(caller), lambda request: self._platform.answer(request, caller)
+        return self._platform.scope(caller), partial(_answer, self._platform, caller)
+
+
+def _answer(platform: Platform, caller: Caller, request: Any) -> Any:
+    return platform.answer(request, caller)

@@ -17,8 +17,8 @@ class Raw:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        driver = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else None
-        self._sqlite = driver if isinstance(driver, sqlite3.Connection) else None
+        driver: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else None
+        self._sqlite: sqlite3.Connection | None = driver
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Any]:
         """The rows of a query."""
@@ -37,7 +37,7 @@ class Raw:
         held = list(rows)
         if self._sqlite is None:
             if held:
-                self._connection.exec_driver_sql(sql.replace("?", "%s"), held)  # type: ignore[arg-type]  # tuples, as the driver takes them
+                self._connection.exec_driver_sql(sql.replace("?", "%s"), held)
         elif len(held) == 1:
             self._sqlite.execute(sql, held[0])
         else:

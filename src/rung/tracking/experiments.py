@@ -180,4 +180,4 @@ def _value(item: r.Experiment, entity: str, key: str, names: dict[str, str]) -> 
     if names is _MLFLOW and item.number == 0 and ours == "name":
         return "Default"
     value = getattr(item, ours)
-    return str(value) if key == "experiment_id" else value  # type: ignore[no-any-return]
+    return str(value) if key == "experiment_id" else value

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from rung.core.events import Event
+from rung.core.notebook import curve_svg, facts_html
 from rung.core.records import AnyFloat, Count, Digest, Empty, Id, Instant, Int64, Key, Line, Number, Page, Record, Text
 from rung.core.references import DatasetUse, LockDigest
 from rung.core.requests import Effect, Request
@@ -42,6 +43,11 @@ class Experiment(Record):
     tags: dict[str, str] = {}
     deleted_at: Instant | None = None
     artifact_location: Line = ""
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows an experiment."""
+        facts = {"number": self.number, "created": self.created_at, "by": self.created_by, "note": self.note}
+        return facts_html(f"experiment {self.name}", {"experiment": facts, "tags": self.tags})
 
 
 class Hardware(Record):
@@ -83,6 +89,11 @@ class MetricSeries(Record):
     points: tuple[MetricPoint, ...]
     total: Count
     thinned: bool
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows a curve."""
+        curve = curve_svg([point.step for point in self.points], [point.value for point in self.points])
+        return f"<figure><figcaption>{escape(self.key)}</figcaption>{curve}</figure>"
 
 
 class Artifact(Record):
@@ -198,14 +209,10 @@ class Run(Record):
 
     def _repr_html_(self) -> str:
         """How a notebook shows a run."""
-        facts = {"status": self.status, "started": self.started_at.isoformat(sep=" ", timespec="seconds"), "commit": self.git_commit[:12]}
-        groups: dict[str, dict[str, Any]] = {"run": facts, "params": self.params, "metrics": self.metrics, "tags": self.tags}
-        cells = "".join(
-            f"<tr><th>{escape(group)}</th><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
-            for group, values in groups.items()
-            for name, value in values.items()
-        )
-        return f"<table><caption>{escape(self.experiment)}:{self.number} {escape(self.name)}</caption>{cells}</table>"
+        facts = {"id": self.id, "status": self.status, "started": self.started_at, "ended": self.ended_at, "commit": self.git_commit[:12]}
+        shown = {name: value for name, value in facts.items() if value}
+        groups = {"run": shown, "params": self.params, "metrics": self.metrics, "tags": self.tags}
+        return facts_html(f"{self.experiment}:{self.number} {self.name}", groups)
 
 
 class CreateExperiment(Request[Experiment]):

@@ -61,7 +61,8 @@ def decode_json(body: bytes, kind: type[B]) -> B:
 
 def decode_query(query: Mapping[str, Sequence[str]], kind: type[B]) -> B:
     """A body from a query string: lists by repeated key, booleans as true or false. Raises Invalid."""
-    lists = {field.encode_name for field in msgspec.structs.fields(kind) if "tuple" in str(field.type)}
+    fields = msgspec.structs.fields(kind)  # type: ignore[arg-type]  # a Struct, see core.records
+    lists = {field.encode_name for field in fields if "tuple" in str(field.type)}
     plain = {name: tuple(values) if name in lists else values[-1] for name, values in query.items() if values}
     return convert(plain, kind)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, delete, select
 
 from rung.core.clock import from_micros
 from rung.core.errors import NotFound
@@ -14,15 +14,13 @@ from rung.core.references import DatasetUse
 from rung.storage.raw import Raw
 from rung.tracking.records import Extremes, Input, InputUse, LatestPoint, ModelLink, ParamValue, Run, RunContext
 from rung.tracking.rules import number_of, param_text
-from rung.tracking.store.tables import BATCH, EXPERIMENT, HEAD, INPUT, LATEST, PARAM, RUN, TAG, fields, inserting
+from rung.tracking.store.tables import BATCH, HEAD, INPUT, LATEST, PARAM, RUN, TAG, fields, inserting
 
-_PLAIN = (
-    "id", "experiment_number", "number", "name", "status", "started_at", "ended_at", "created_by", "pipeline_run", "step", "parent",
-    "deleted_at", "error",
-)  # fmt: skip
 _CONTEXT = "mlflow.data.context"
-_NO_CONTEXT = msgspec.json.decode(msgspec.json.encode(RunContext()))
+_NAN = float("nan")
 _EMPTY_CONTEXT = RunContext()
+_NO_CONTEXT = msgspec.json.encode(_EMPTY_CONTEXT, order="sorted").decode()  # as the column keeps it
+_decode_param = msgspec.json.Decoder(list[ParamValue]).decode
 
 
 class RunStore:
@@ -49,11 +47,15 @@ class RunStore:
         if colon and not number.isdecimal():
             return None
         if colon:
-            query, wanted = _BY_NUMBER, {"of": self._project, "wanted": int(number[:9]), "named": experiment}
+            sql = (
+                "SELECT r.id FROM run r JOIN experiment e ON e.project = r.project AND e.number = r.experiment_number"
+                " WHERE e.project = ? AND e.name = ? AND r.number = ?"
+            )
+            ids = [row[0] for row in self._raw.rows(sql, (self._project, experiment, int(number[:9])))]
         else:
-            query, wanted = _BY_ID, {"of": self._project, "wanted": key}
-        rows = self._connection.execute(query, wanted).mappings().all()
-        return self.filled(rows, points=points)[0] if rows else None
+            ids = [key]
+        found = self.read(ids, points=points)
+        return found[0] if found else None
 
     def get(self, key: str, *, points: bool = False) -> Run:
         """A run by its id or as ``experiment:number``. Raises NotFound."""
@@ -139,14 +141,18 @@ class RunStore:
         """Whether a batch was not seen before; from now on it was."""
         return self._raw.change("INSERT INTO metric_batch (run, batch) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, batch)) > 0
 
-    def filled(self, rows: Sequence[Any], *, points: bool = False) -> list[Run]:
-        """Runs of rows, with params, tags and latest metrics: three queries whatever the number of rows."""
-        ids = [row["id"] for row in rows]
+    def read(self, ids: Sequence[str], *, points: bool = False) -> list[Run]:
+        """Runs by their ids, in that order, with params, tags and latest metrics: four queries whatever the number of runs."""
+        heads: dict[str, Any] = {}
         params: dict[str, dict[str, Any]] = {}
-        tags: dict[str, dict[str, Any]] = {}
+        tags: dict[str, dict[str, str]] = {}
         latest: dict[str, list[Any]] = {}
         for start in range(0, len(ids), 500):
             some = ids[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            # The project is looked at here: SQLite's planner would rather walk all runs of the project than follow the ids.
+            sql = f"SELECT {_HEAD} FROM run WHERE id IN ({marks})"  # noqa: S608 - names of ours
+            heads |= {row[0]: row for row in self._raw.rows(sql, some) if row[1] == self._project}
             for run, key, value in self._among("run_param", "run, key, value", some):
                 params.setdefault(run, {})[key] = value
             for run, key, value in self._among("run_tag", "run, key, value", some):
@@ -154,7 +160,9 @@ class RunStore:
             columns = "run, key, value, is_nan" + (", step, at, low, low_step, high, high_step" if points else "")
             for row in self._among("metric_latest", columns, some):
                 latest.setdefault(row[0], []).append(row)
-        return [_run(row, params.get(row["id"], {}), tags.get(row["id"], {}), latest.get(row["id"], ()), points=points) for row in rows]
+        return [
+            _run(heads[run], params.get(run, {}), tags.get(run, {}), latest.get(run, ()), points=points) for run in ids if run in heads
+        ]  # fmt: skip
 
     def remove(self, run: str) -> None:
         """Forget a run for good, but for its points and artifacts."""
@@ -175,31 +183,34 @@ class RunStore:
             self._connection.execute(inserting(self._connection)(INPUT).on_conflict_do_nothing(), rows)
 
 
-_JOINED = RUN.join(EXPERIMENT, (EXPERIMENT.c.project == RUN.c.project) & (EXPERIMENT.c.number == RUN.c.experiment_number))
-# Built once: building a statement costs more than running it.
-_OURS = select(RUN, EXPERIMENT.c.name.label("experiment")).select_from(_JOINED).where(RUN.c.project == bindparam("of"))
-_BY_ID = _OURS.where(RUN.c.id == bindparam("wanted"))
-_BY_NUMBER = _OURS.where(RUN.c.number == bindparam("wanted"), EXPERIMENT.c.name == bindparam("named"))
-_ADD = RUN.insert()
+_ADD = RUN.insert()  # built once: building a statement costs more than running it
+_HEAD = (
+    "id, project, experiment_number, number, name, status, started_at, ended_at, created_by, pipeline_run, step, parent, deleted_at, error, context,"
+    " datasets, inputs, models, (SELECT name FROM experiment e WHERE e.project = run.project AND e.number = run.experiment_number)"
+)
 
 
 def _run(row: Any, params: dict[str, str], tags: dict[str, str], latest: Sequence[Any], *, points: bool) -> Run:
-    context = row["context"]
+    (
+        id_, _, experiment_number, number, name, status, started_at, ended_at, created_by, pipeline_run, step, parent, deleted_at, error, context,
+        datasets, inputs, models, experiment,
+    ) = row  # fmt: skip
     return Run(
-        **{name: row[name] for name in _PLAIN},
-        experiment=row["experiment"],
-        params={key: msgspec.json.decode(value)[0] for key, value in params.items()},
-        metrics={item[1]: float("nan") if item[3] else item[2] for item in latest},
+        id=id_, experiment=experiment, experiment_number=experiment_number, number=number, name=name, status=status,
+        started_at=from_micros(started_at), ended_at=None if ended_at is None else from_micros(ended_at), created_by=created_by,
+        pipeline_run=pipeline_run, step=step, parent=parent, deleted_at=None if deleted_at is None else from_micros(deleted_at), error=error,
+        params={key: _decode_param(value)[0] for key, value in params.items()},
+        metrics={item[1]: _NAN if item[3] else item[2] for item in latest},
         latest={item[1]: _latest(item) for item in latest} if points else {},
         tags=tags,
-        context=_EMPTY_CONTEXT if context == _NO_CONTEXT else msgspec.convert(context, RunContext),
-        datasets=msgspec.convert(row["datasets"], tuple[DatasetUse, ...]) if row["datasets"] else (),
-        inputs=msgspec.convert(row["inputs"], tuple[Input, ...]) if row["inputs"] else (),
-        models=msgspec.convert(row["models"], tuple[ModelLink, ...]) if row["models"] else (),
+        context=_EMPTY_CONTEXT if context == _NO_CONTEXT else msgspec.json.decode(context, type=RunContext),
+        datasets=() if datasets == "[]" else msgspec.json.decode(datasets, type=tuple[DatasetUse, ...]),
+        inputs=() if inputs == "[]" else msgspec.json.decode(inputs, type=tuple[Input, ...]),
+        models=() if models == "[]" else msgspec.json.decode(models, type=tuple[ModelLink, ...]),
     )  # fmt: skip
 
 
 def _latest(item: Any) -> LatestPoint:
     _, _, value, is_nan, step, at, low, low_step, high, high_step = item
     extremes = Extremes(low=low, low_step=low_step, high=high, high_step=high_step)
-    return LatestPoint(value=float("nan") if is_nan else value, step=step, at=from_micros(at), extremes=extremes)
+    return LatestPoint(value=_NAN if is_nan else value, step=step, at=from_micros(at), extremes=extremes)

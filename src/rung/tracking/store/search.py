@@ -36,6 +36,7 @@ class _Term:
     descending: bool
     source: Any = None
     on: Any = None
+    before: tuple[Any, ...] = ()  # what an index is sorted by ahead of the value, where that sorts alike
 
 
 class RunSearch:
@@ -57,90 +58,102 @@ class RunSearch:
         terms = [term for order in orders for term in self._terms(order)]
         held = _unmarked(after, len(terms)) if after is not None else None
         few = self._few(experiments, expression) if self._sqlite else None
-        if few is not None:
-            where.append(RUN.c.id.in_(few))
         first = orders[0] if orders else None
-        if few is None and first is not None and first.entity == "metric" and experiments:
-            rows = self._by_metric(experiments, first, terms, [*where], expression, held, limit + 1)
+        if few is None and first is not None and experiments and (first.entity == "metric" or (first.entity == "param" and self._sqlite)):
+            walk = self._by_metric if first.entity == "metric" else self._by_param
+            rows = walk(experiments, first, terms, where, expression, held, limit + 1)
         else:
             where += [self._meets(part) for part in expression.parts]
-            rows = self._rows(select(RUN), RUN, terms, where, held, limit + 1)
-        more = len(rows) > limit
-        mark = _marked(rows[limit - 1], len(terms)) if more else None
-        return Page(items=tuple(self._runs(rows[:limit], points=points)), next=mark)
+            source = RUN if few is None else few.join(RUN, RUN.c.id == few.c.run)
+            rows = self._rows(source, terms, where, held, limit + 1)
+        mark = _marked(rows[limit - 1], len(terms)) if len(rows) > limit else None
+        found = RunStore(self._connection, self._project).read([row["id"] for row in rows[:limit]], points=points)
+        return Page(items=tuple(found), next=mark)
 
-    def _runs(self, rows: Sequence[Any], *, points: bool) -> list[Run]:
-        numbers = {row["experiment_number"] for row in rows}
-        query = select(EXPERIMENT.c.number, EXPERIMENT.c.name).where(
-            EXPERIMENT.c.project == self._project, EXPERIMENT.c.number.in_(numbers)
-        )
-        names = dict(self._connection.execute(query).all()) if rows else {}
-        return RunStore(self._connection, self._project).filled(
-            [{**row, "experiment": names[row["experiment_number"]]} for row in rows], points=points
-        )
-
-    def _rows(self, query: Any, source: Any, terms: Sequence[_Term], where: list[Any], held: Any, limit: int) -> list[Any]:
+    def _rows(self, source: Any, terms: Sequence[_Term], where: list[Any], held: Any, limit: int) -> list[Any]:
+        """Ids and marks only: what is sorted should be small."""
         for term in terms:
             if term.source is not None:
                 source = source.outerjoin(term.source, term.on)
         marks = [part for n, term in enumerate(terms) for part in (term.rank.label(f"rank_{n}"), term.value.label(f"value_{n}"))]
-        query = query.add_columns(*marks).select_from(source).where(*where)
+        query = select(RUN.c.id, *marks).select_from(source).where(*where)
         if held is not None:
             query = query.where(_beyond(terms, held[0], held[1]))
         for term in terms:
             if not isinstance(term.rank, _CONSTANT):
                 query = query.order_by(term.rank)
-            query = query.order_by(term.value.desc() if term.descending else term.value.asc())
-        found = self._connection.execute(query.order_by(RUN.c.id.desc()).limit(limit)).mappings().all()
-        return [dict(row) for row in found]
+            if not isinstance(term.value, _CONSTANT):
+                for value in (*term.before, term.value):
+                    query = query.order_by(value.desc() if term.descending else value.asc())
+        return list(self._connection.execute(query.order_by(RUN.c.id.desc()).limit(limit)).mappings().all())
 
     def _by_metric(
         self, experiments: Sequence[int], order: OrderBy, terms: list[_Term], where: list[Any], expression: All, held: Any, limit: int
     ) -> list[Any]:
         """Walk the index of latest values: numbers, then NaN, then runs without the metric."""
-        mine, others = [], []
+        mine: list[Compare] = []
+        others: list[Expression] = []
         for part in expression.parts:
-            same = isinstance(part, Compare) and part.entity == "metric" and part.key == order.key and part.operator in _COMPARE
-            (mine if same else others).append(part)
-        where = where + [self._meets(part) for part in others]
-        of_key = [
-            LATEST.c.project == self._project, LATEST.c.experiment_number.in_(experiments), LATEST.c.key == order.key,
-        ]  # fmt: skip
-        rows: list[Any] = []
-        for phase in range(held[0][0][0] if held else 0, 3):
-            if phase and mine:  # a comparison is never true of NaN or of nothing
-                break
-            here = held if held and held[0][0][0] == phase else None
-            value = LATEST.c.value if phase == 0 else literal(None)
-            rest = [_Term(literal(phase), value, terms[0].descending), *terms[1:]]
-            if phase == 2:  # noqa: PLR2004 - rank of what is missing
-                has = select(LATEST.c.run).where(LATEST.c.run == RUN.c.id, LATEST.c.key == order.key).correlate(RUN).exists()
-                source, conditions = RUN, [~has, *where]
+            if isinstance(part, Compare) and part.entity == "metric" and part.key == order.key and part.operator in _COMPARE:
+                mine.append(part)
             else:
-                source = LATEST.join(RUN, RUN.c.id == LATEST.c.run)
-                state = LATEST.c.value.is_not(None) if phase == 0 else LATEST.c.is_nan.is_(True)
-                compared = [_compared(LATEST.c.value, part.operator, part.value) for part in mine if isinstance(part, Compare)]
-                conditions = [*of_key, state, *compared, *where]
-            rows += self._rows(select(RUN), source, rest, conditions, here, limit - len(rows))
-            if len(rows) >= limit:
-                break
+                others.append(part)
+        where = where + [self._meets(part) for part in others]
+        compared = [_compared(LATEST.c.value, part.operator, part.value) for part in mine]
+        numbers = [_Term(literal(0), LATEST.c.value, order.descending), *terms[1:]]
+        nans = [_Term(literal(1), _NOTHING, order.descending), *terms[1:]]
+        phases = [(numbers, [LATEST.c.value.is_not(None), *compared]), (nans, [LATEST.c.is_nan.is_(True)])]
+        # A comparison is never true of NaN or of nothing.
+        return self._walk(LATEST, experiments, order, phases[:1] if mine else phases, terms, where, held, limit, missing=not mine)
+
+    def _by_param(
+        self, experiments: Sequence[int], order: OrderBy, terms: list[_Term], where: list[Any], expression: All, held: Any, limit: int
+    ) -> list[Any]:
+        """Walk the indexes of params: numbers, then other texts, then runs without the param."""
+        where = where + [self._meets(part) for part in expression.parts]
+        by_number = [_Term(literal(0), PARAM.c.number, order.descending), _Term(literal(0), PARAM.c.text, order.descending), *terms[2:]]
+        by_text = [
+            _Term(literal(1), _NOTHING, order.descending),
+            _Term(literal(0), PARAM.c.text, order.descending, before=(PARAM.c.head,)), *terms[2:],
+        ]  # fmt: skip
+        phases = [(by_number, [PARAM.c.number.is_not(None)]), (by_text, [PARAM.c.number.is_(None)])]
+        return self._walk(PARAM, experiments, order, phases, terms, where, held, limit, missing=True)
+
+    def _walk(
+        self, table: Any, experiments: Sequence[int], order: OrderBy, phases: list[Any], terms: list[_Term], where: list[Any], held: Any,
+        limit: int, *, missing: bool,
+    ) -> list[Any]:  # fmt: skip
+        """One phase after the other, each along an index of ``table``, until the page is full."""
+        rows: list[Any] = []
+        of_key = [table.c.project == self._project, table.c.experiment_number.in_(experiments), table.c.key == order.key]
+        start = held[0][0][0] if held else 0
+        for rank, (ordered, conditions) in enumerate(phases):
+            if rank >= start and len(rows) < limit:
+                source = table.join(RUN, RUN.c.id == table.c.run)
+                rows += self._rows(source, ordered, [*of_key, *conditions, *where], held if rank == start else None, limit - len(rows))
+        if missing and len(rows) < limit:
+            has = select(table.c.run).where(table.c.run == RUN.c.id, table.c.key == order.key).correlate(RUN).exists()
+            blank = [_Term(literal(2), _NOTHING, order.descending)]
+            if table is PARAM:
+                blank.append(_Term(literal(0), literal(""), order.descending))
+            rest = [*blank, *terms[len(blank) :]]
+            rows += self._rows(RUN, rest, [~has, *where], held if start == 2 else None, limit - len(rows))  # noqa: PLR2004 - rank of nothing
         return rows
 
-    def _few(self, experiments: Sequence[int], expression: All) -> list[str] | None:
-        """Ids of the runs that the most selective condition leaves, if they are few; SQLite's planner cannot know that itself."""
-        best: list[str] | None = None
+    def _few(self, experiments: Sequence[int], expression: All) -> Any:
+        """The runs that the most selective condition leaves, if they are few; SQLite's planner cannot know that itself."""
+        best: Any = None
+        fewest = _FEW + 1
         for part in expression.parts:
             query = self._candidates(part) if isinstance(part, Compare) else None
             if query is None:
                 continue
             if experiments:
                 query = query.where(query.selected_columns.run.table.c.experiment_number.in_(experiments))
-            found = list(self._connection.execute(query.limit(_FEW + 1)).scalars())
-            if len(found) <= _FEW and (best is None or len(found) < len(best)):
-                best = found
-            if best is not None and len(best) <= _FEW // 20:
-                break
-        return best
+            counted = self._connection.execute(select(func.count()).select_from(query.limit(fewest).subquery())).scalar_one()
+            if counted < fewest:
+                best, fewest = query, counted
+        return None if best is None else best.subquery("few")
 
     def _candidates(self, part: Compare) -> Any:
         """The query of runs that meet a condition by an index, None where there is none."""
@@ -175,7 +188,7 @@ class RunSearch:
         has = select(source.c.run).where(source.c.run == RUN.c.id, source.c.key == part.key).correlate(RUN)
         if part.operator in {"missing", "present"}:
             return ~has.exists() if part.operator == "missing" else has.exists()
-        if part.entity == "param" and number_of(part.value) is not None:  # type: ignore[arg-type]  # tuples are no numbers
+        if part.entity == "param" and number_of(part.value) is not None:
             column = PARAM.c.number
         numeric = part.entity == "metric" or column is PARAM.c.number
         compared = _compared(column, part.operator, part.value) if numeric else self._text(column, part.operator, part.value)
@@ -222,6 +235,7 @@ class RunSearch:
 
 
 _CONSTANT = type(literal(0))
+_NOTHING = literal(None)
 _COMPARE = {"=", "!=", "<", "<=", ">", ">="}
 
 
