@@ -3,6 +3,7 @@
 Tables that change their keys are copied aside, made anew and filled from the copy, on both engines alike. The tables
 stand here as they are at this schema; later changes are for later migrations.
 """
+# ruff: noqa: S608 - every statement is made of names that stand here
 
 from sqlalchemy import (
     BigInteger,
@@ -125,8 +126,8 @@ _FILL = (
     "UPDATE metric_series SET tail = (SELECT count(*) FROM metric_point p WHERE p.series = metric_series.id)",
     "INSERT INTO metric_latest SELECT o.run, o.key, o.project, e.number, o.step, o.at, o.value, o.is_nan, NULL, NULL, NULL, NULL"
     " FROM old_metric_latest o " + _OF_EXPERIMENT,
-    f"UPDATE metric_latest SET low = (SELECT min(p.value) {_OF_SERIES} AND NOT p.is_nan), high = (SELECT max(p.value) {_OF_SERIES} AND NOT p.is_nan)",  # noqa: S608
-    f"UPDATE metric_latest SET low_step = (SELECT min(p.step) {_OF_SERIES} AND NOT p.is_nan AND p.value = low),"  # noqa: S608
+    f"UPDATE metric_latest SET low = (SELECT min(p.value) {_OF_SERIES} AND NOT p.is_nan), high = (SELECT max(p.value) {_OF_SERIES} AND NOT p.is_nan)",
+    f"UPDATE metric_latest SET low_step = (SELECT min(p.step) {_OF_SERIES} AND NOT p.is_nan AND p.value = low),"
     f" high_step = (SELECT min(p.step) {_OF_SERIES} AND NOT p.is_nan AND p.value = high)",
     "INSERT INTO artifact SELECT run, path, project, digest, size_bytes, media_type, created_at FROM old_run_artifact",
 )
