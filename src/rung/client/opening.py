@@ -14,12 +14,15 @@ from rung.client.client import Client
 from rung.client.outbox import Outbox
 from rung.client.places import Place, place_of
 from rung.client.spool import Note, RunFolder
+from rung.client.uncommitted import PATH as PATCH
+from rung.client.uncommitted import uncommitted
 from rung.core.clock import SystemClock
+from rung.core.digests import digest_of
 from rung.core.errors import Invalid, NotFound
 from rung.core.ids import new_id
 from rung.core.references import DatasetUse
 from rung.tracking.capture import capture, find_lock
-from rung.tracking.records import Run, StartRun, UpdateRun
+from rung.tracking.records import Run, RunContext, StartRun, UpdateRun
 
 _clock = SystemClock()
 _looked_at: set[Path] = set()
@@ -45,8 +48,14 @@ def opened(client: Client | None, start: Start) -> ActiveRun:
     if start.run_id and start.resume:
         raise Invalid("Both run_id and resume are given.", code="tracking.two_runs", hint="Give one of them.")
     if client is None:
-        return _offline(start)
-    return _online(client, _resumed(client, start) or _started(client, start), owned=True)
+        run, context = _offline(start)
+    else:
+        known = _resumed(client, start) or _started(client, start)
+        run, context = _online(client, known, owned=True), known.context
+    patch = uncommitted(Path.cwd()) if context.git_dirty else b""
+    if patch:
+        run.log_artifact(patch, PATCH)
+    return run
 
 
 def joined(client: Client, run_id: str) -> ActiveRun:
@@ -64,7 +73,7 @@ def _online(client: Client, run: Run, *, owned: bool) -> ActiveRun:
     return ActiveRun(client, run.id, outbox, owned=owned, known=run)
 
 
-def _offline(start: Start) -> ActiveRun:
+def _offline(start: Start) -> tuple[ActiveRun, RunContext]:
     if start.resume:
         raise Invalid(
             f"Run {start.resume!r} cannot be looked up offline.", code="tracking.offline", hint="Go on with it by its id: run_id=…."
@@ -75,7 +84,7 @@ def _offline(start: Start) -> ActiveRun:
     outbox = Outbox(RunFolder(place.root / note.run), note, None, bound_bytes=place.bound_bytes)
     outbox.blob(find_lock().content)
     outbox.request(request)
-    return ActiveRun(None, note.run, outbox, owned=True)
+    return ActiveRun(None, note.run, outbox, owned=True), request.context
 
 
 def _resumed(client: Client, start: Start) -> Run | None:
@@ -101,8 +110,6 @@ def _started(client: Client, start: Start) -> Run:
 
 
 def _request(start: Start, run_id: str, lock: bytes | str) -> StartRun:
-    from rung.core.digests import digest_of  # noqa: PLC0415
-
     digest = digest_of(lock) if isinstance(lock, bytes) else lock
     return StartRun(
         experiment=start.experiment, name=start.name, id=run_id, params=scalars.params(start.params),

@@ -8,6 +8,7 @@ from pathlib import Path
 from rung.client.client import Client
 from rung.client.spool import spool_root
 from rung.client.transports import HttpTransport, Transport
+from rung.core.records import replaced
 from rung.core.settings import Settings, load_settings
 
 
@@ -45,6 +46,4 @@ def reopened(client: Client) -> Client | None:
 
 
 def _remote(settings: Settings, url: str) -> Settings:
-    from rung.core.records import replaced  # noqa: PLC0415
-
     return replaced(settings, url=url)

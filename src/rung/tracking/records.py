@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -211,7 +211,7 @@ class Run(Record):
         """How a notebook shows a run."""
         facts = {"id": self.id, "status": self.status, "started": self.started_at, "ended": self.ended_at, "commit": self.git_commit[:12]}
         shown = {name: value for name, value in facts.items() if value}
-        groups = {"run": shown, "params": self.params, "metrics": self.metrics, "tags": self.tags}
+        groups: dict[str, dict[str, Any]] = {"run": shown, "params": self.params, "metrics": self.metrics, "tags": self.tags}
         return facts_html(f"{self.experiment}:{self.number} {self.name}", groups)
 
 
