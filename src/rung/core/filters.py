@@ -300,7 +300,8 @@ class _Parser:
 def _number(text: str) -> int | float:
     if len(text) > 400:  # noqa: PLR2004 - as long as any double can be written in full
         _refuse(f"A number of {len(text)} digits cannot be compared.")
-    return float(text) if any(mark in text for mark in ".eE") else int(text)
+    whole = None if any(mark in text for mark in ".eE") else int(text)
+    return whole if whole is not None and -(2**63) <= whole < 2**63 else float(text)  # databases count no further
 
 
 def _unquoted(text: str) -> str:

@@ -39,6 +39,14 @@ from tests.servers import PostgresServer, running_server
 both = pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The client and the libraries it patches warn of much that is not ours to change."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
 @dataclass(frozen=True)
 class Served:
     """Where a server is and the token it takes."""

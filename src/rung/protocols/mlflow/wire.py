@@ -128,6 +128,7 @@ def without_empty(fields: dict[str, Any]) -> dict[str, Any]:
 def _decode_loosely(body: bytes, kind: type[B]) -> B:
     try:
         plain = json.loads(body, parse_int=_integer)
+        json.dumps(plain, ensure_ascii=False).encode()  # half a surrogate pair is no text, and nothing below us could write it
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
         raise Invalid(f"The body is no JSON: {reason}"[:500], code="mlflow.bad_json", hint="Send a JSON object.") from None
