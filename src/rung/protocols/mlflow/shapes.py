@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from rung.core.errors import Invalid, NotFound
 from rung.protocols.mlflow import wire
-from rung.tracking.records import DEFAULT, Experiment, Input, LatestPoint, ModelLink, Run, RunContext
+from rung.tracking.records import DEFAULT, Artifact, Experiment, Input, LatestPoint, ModelLink, Run, RunContext
 from rung.tracking.rules import param_text
 
 THEIR_DEFAULT = "Default"
@@ -134,6 +135,20 @@ def renamed(tags: dict[str, str]) -> tuple[str | None, dict[str, str]]:
 def link_out(model: str, step: int) -> ModelLink:
     """A logged model that a run made."""
     return ModelLink(model=model_id(model), direction="out", step=step)
+
+
+def file_rows(artifacts: Sequence[Artifact], under: str) -> list[dict[str, Any]]:
+    """Files and folders right below a folder, as MLflow lists them: folders have no size."""
+    start = under.strip("/") + "/" if under.strip("/") else ""
+    found: dict[str, dict[str, Any]] = {}
+    for item in artifacts:
+        name, slash, _ = item.path.removeprefix(start).partition("/")
+        path = start + name
+        if slash:
+            found.setdefault(path + "/", {"path": path, "is_dir": True})
+        elif item.path.startswith(start):
+            found[path] = {"path": path, "is_dir": False, "file_size": item.size_bytes}
+    return [found[key] for key in sorted(found)]
 
 
 def page_token(mark: str | None) -> str | None:
