@@ -15,6 +15,7 @@ from rung.governance.store import GovernanceStore
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 from rung.tracking import experiments as _experiments
+from rung.tracking import importing as _importing
 from rung.tracking import modelling as _modelling
 from rung.tracking import records as r
 from rung.tracking.experiments import resolved
@@ -22,7 +23,7 @@ from rung.tracking.rules import checked_path, new_params, ordered_by, points_of,
 from rung.tracking.store import ArtifactStore, LoggedStore, PointStore, RunSearch, RunStore
 from rung.tracking.store.points import Point
 
-__all__ = ["_experiments", "_modelling"]  # imported so that their handlers are known
+__all__ = ["_experiments", "_importing", "_modelling"]  # imported so that their handlers are known
 _PACKED_AT_ONCE = 4
 
 
