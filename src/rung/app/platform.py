@@ -189,6 +189,7 @@ def request_named(operation: str) -> type[Request[Any]]:
 
 def _audit(scope: Scope, caller: Caller, request: Request[Any], outcome: Outcome, code: str) -> None:
     plain: dict[str, Any] = msgspec.to_builtins(request)
+    plain |= {name: "********" for name in request.secrets if plain.get(name) is not None}
     append_audit(
         scope,
         principal=caller.name,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rung.client.serving import ServingVerbs
     from rung.client.tracking import TrackingVerbs
     from rung.client.value import ValueVerbs
+    from rung.client.webhooks import WebhooksVerbs
 
 
 class Client:
@@ -103,6 +104,12 @@ class Client:
     def delivery(self) -> DeliveryVerbs:
         """Dossiers and promotion between environments."""
         verbs: DeliveryVerbs = self._verbs("delivery")
+        return verbs
+
+    @cached_property
+    def webhooks(self) -> WebhooksVerbs:
+        """Addresses that are told what happens."""
+        verbs: WebhooksVerbs = self._verbs("webhooks")
         return verbs
 
     def close(self) -> None:

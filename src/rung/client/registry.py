@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rung.client.tracking import TrackingVerbs
 from rung.client.transports import Transport
 from rung.core.digests import digest_of
+from rung.core.errors import NotFound
 from rung.core.records import Page
 from rung.core.references import DatasetUse, Task
 from rung.evaluation.records import Evaluation, GetEvaluation
+from rung.registry import approvals as a
+from rung.registry import logged as lg
 from rung.registry import records as r
 
 Datasets = Sequence[DatasetUse | tuple[str, str, int]]
@@ -45,7 +49,7 @@ class RegistryVerbs:
 
         Args:
             model: name; a new one makes the model.
-            estimator: fitted, and of a kind that a model format can write; or the path of a skops file.
+            estimator: fitted, and of a kind that a model format can write; or the path of a model's file (skops, txt, ubj, json, onnx).
             example: rows of its inputs (Polars, pandas, Arrow, or the path of a Parquet or CSV file); the label is left out.
             label: name of the column that holds the truth in datasets.
             task: default from the estimator's classes.
@@ -60,10 +64,6 @@ class RegistryVerbs:
         from rung.client.current import current_pipeline_run_id, current_run_id  # noqa: PLC0415 - it imports the client, which imports this
         from rung.registry.packing import as_polars, pack  # noqa: PLC0415 - loads Polars and the model's library
 
-        if isinstance(estimator, Path):
-            from rung.registry.formats.skops import read_estimator  # noqa: PLC0415 - see above
-
-            estimator = read_estimator(estimator.read_bytes())
         frame = as_polars(example)
         packed = pack(estimator, frame.drop(label, strict=False), task=task, format=format)
         context = self._tracking.context()
@@ -75,6 +75,7 @@ class RegistryVerbs:
             r.RegisterVersion(
                 model=model, format=packed.format, files=files, signature=packed.signature, task=packed.task, label=label,
                 classes=packed.classes, threshold=threshold, datasets=uses, libraries=packed.libraries,
+                input_example=self._transport.put_blob(packed.example) if packed.example else "",
                 run_id=run_id or current_run_id(), pipeline_run_id=pipeline_run_id or current_pipeline_run_id(),
                 lock=context.lock, git_commit=context.git_commit, git_dirty=context.git_dirty,
                 tags=dict(tags or {}), description=description,
@@ -89,7 +90,26 @@ class RegistryVerbs:
                 self._transport.put_blob(data)
         return self._transport.call(request)
 
-    def create_model(self, name: str, task: Task, *, description: str = "", tags: Mapping[str, str] | None = None) -> r.Model:
+    def register_logged(
+        self, model: str, source: str, *, run_id: str | None = None, logged_model: str | None = None, label: str | None = None,
+        description: str = "", tags: Mapping[str, str] | None = None,
+    ) -> r.ModelVersion:  # fmt: skip
+        """Register what another tool logged here: ``runs:/<run>/model`` with its ``run_id``, ``models:/m-<id>`` with that model's id.
+
+        The model is made if there is none. ``label`` names the column that holds the truth, which MLflow does not know.
+        """
+        try:
+            self.model(model)
+        except NotFound:
+            self._transport.call(r.CreateModel(name=model))
+        version = self._transport.call(
+            lg.RegisterLogged(
+                model=model, source=source, run_id=run_id, logged_model=logged_model, description=description, tags=dict(tags or {})
+            )
+        )  # fmt: skip
+        return version if label is None else self.describe(model, version.number, label=label)
+
+    def create_model(self, name: str, task: Task | None = None, *, description: str = "", tags: Mapping[str, str] | None = None) -> r.Model:
         """A new model without versions."""
         return self._transport.call(r.CreateModel(name=name, task=task, description=description, tags=dict(tags or {})))
 
@@ -113,15 +133,77 @@ class RegistryVerbs:
         """Versions, newest first."""
         return self._transport.call(r.ListVersions(model=model, before=before, limit=limit))
 
+    def search_models(self, filter: str = "", *, order_by: Sequence[str] = (), after: str | None = None, limit: int = 100) -> Page[r.Model]:
+        """Models a filter finds, such as ``name LIKE 'late%' AND tags.team = 'blue'``."""
+        return self._transport.call(lg.SearchModels(filter=filter, order_by=tuple(order_by), after=after, limit=limit))
+
+    def search_versions(
+        self, filter: str = "", *, order_by: Sequence[str] = (), after: str | None = None, limit: int = 100
+    ) -> Page[r.ModelVersion]:
+        """Versions of any model that a filter finds, such as ``stage = 'production' OR tags.kind = 'candidate'``."""
+        return self._transport.call(lg.SearchVersions(filter=filter, order_by=tuple(order_by), after=after, limit=limit))
+
     def update_version(
         self, model: str, number: int, *, description: str | None = None, tags: Mapping[str, str | None] | None = None
     ) -> r.ModelVersion:
         """Change a version's description or tags; None removes a tag."""
         return self._transport.call(r.UpdateVersion(model=model, number=number, description=description, tags=dict(tags or {})))
 
-    def delete_version(self, model: str, number: int) -> r.ModelVersion:
-        """Retire a version that no alias points at."""
-        return self._transport.call(r.DeleteVersion(model=model, number=number))
+    def describe(
+        self, model: str, number: int, *, label: str | None = None, task: Task | None = None, classes: Sequence[r.Class] = (),
+        threshold: float | None = None,
+    ) -> r.ModelVersion:  # fmt: skip
+        """Say once what nobody knew of a version, such as one logged with MLflow's client: then it can be gated and monitored."""
+        return self._transport.call(
+            r.UpdateVersion(model=model, number=number, label=label, task=task, classes=tuple(classes), threshold=threshold)
+        )
+
+    def rename_model(self, model: str, name: str) -> r.Model:
+        """Give a model another name; everything of it follows. Refused while it is deployed."""
+        return self._transport.call(lg.RenameModel(model=model, name=name))
+
+    def delete_model(self, model: str) -> r.Model:
+        """Retire a model with its versions and aliases, unless one is deployed."""
+        return self._transport.call(lg.DeleteModel(model=model))
+
+    def restore_model(self, model: str) -> r.Model:
+        """Bring a retired model back with the versions that went with it."""
+        return self._transport.call(lg.RestoreModel(model=model))
+
+    def delete_version(self, model: str, number: int, *, remove_aliases: bool = False) -> r.ModelVersion:
+        """Retire a version that is not deployed, and that no alias points at unless they shall go too."""
+        return self._transport.call(lg.DeleteVersion(model=model, number=number, remove_aliases=remove_aliases))
+
+    def restore_version(self, model: str, number: int) -> r.ModelVersion:
+        """Bring a retired version back."""
+        return self._transport.call(lg.RestoreVersion(model=model, number=number))
+
+    def set_stage(self, model: str, number: int, stage: r.Stage, *, archive_others: bool = False) -> r.ModelVersion:
+        """Move a version to a stage; the alias of the same name follows."""
+        return self._transport.call(lg.SetStage(model=model, number=number, stage=stage, archive_others=archive_others))
+
+    def download(self, model: str, number: int) -> lg.Download:
+        """Where a version's files are."""
+        return self._transport.call(lg.GetDownload(model=model, number=number))
+
+    def set_approval_rule(self, model: str, needed: int, *, roles: Sequence[str] = ()) -> a.ApprovalRule:
+        """Ask for approvals by others than the maker before promotion and production; 0 asks for none."""
+        return self._transport.call(a.SetApprovalRule(model=model, needed=needed, roles=tuple(roles)))
+
+    def approve(
+        self, model: str, number: int, *, digest: str | None = None, comment: str = "", until: datetime | None = None
+    ) -> a.Approval:
+        """Approve a version; ``digest`` is what was looked at, default what it is now."""
+        looked_at = digest or self.version(model, number).digest
+        return self._transport.call(a.Approve(model=model, number=number, digest=looked_at, comment=comment, until=until))
+
+    def revoke_approval(self, approval: str, *, reason: str = "") -> a.Approval:
+        """Take an approval back."""
+        return self._transport.call(a.RevokeApproval(id=approval, reason=reason))
+
+    def approvals(self, model: str, number: int) -> a.ApprovalState:
+        """Approvals of a version and what is missing."""
+        return self._transport.call(a.ListApprovals(model=model, number=number))
 
     def predictor(self, model: str, number: int | None = None, *, alias: str | None = None) -> Any:
         """A version loaded here: ``predict_scores(frame)`` answers its scores."""

@@ -43,12 +43,16 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
 Instant = Annotated[datetime, Meta(tz=True)]
-_ID, _DIGEST = r"^[0-9a-f]{32}$", r"^blake3:[0-9a-f]{64}$"
-_NAME, _NO_NUL = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", r"^[^\x00]*$"
+# ``$`` alone would let one line break pass behind the text.
+_ID, _DIGEST = r"^[0-9a-f]{32}$(?!\n)", r"^blake3:[0-9a-f]{64}$(?!\n)"
+_NAME, _NO_NUL = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)", r"^[^\x00]*$"
+# A model's name is a title for people, as free as MLflow's client has it; never a file name, quoted in every address.
+_MODEL_NAME = r"^(?!\.\.)(?!\.$)(?=.*[^\s])[^/:\x00-\x1f\x7f]{1,256}$(?!\n)"
 _IN_WORDS = {
     _ID: "an id of 32 hex digits",
     _DIGEST: "a digest (blake3: and 64 hex digits)",
     _NAME: "a name (letters, digits, '.', '_' and '-', starting with a letter or digit, at most 128)",
+    _MODEL_NAME: "a model name (1 to 256 characters without '/', ':' and control characters, not beginning with '..')",
     _NO_NUL: "text without NUL",
     r"^[^\x00]+$": "text without NUL",
 }
@@ -56,6 +60,7 @@ Id = Annotated[str, Meta(pattern=_ID)]
 Digest = Annotated[str, Meta(pattern=_DIGEST)]
 # Names appear in addresses, file names and command lines, so they are kept to what needs quoting nowhere.
 Name = Annotated[str, Meta(pattern=_NAME)]
+ModelName = Annotated[str, Meta(pattern=_MODEL_NAME)]
 Key = Annotated[str, Meta(min_length=1, max_length=250, pattern=r"^[^\x00]+$")]
 Line = Annotated[str, Meta(max_length=1000, pattern=_NO_NUL)]
 Text = Annotated[str, Meta(max_length=100_000, pattern=_NO_NUL)]

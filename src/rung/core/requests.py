@@ -24,6 +24,7 @@ class Request(Record, Generic[A]):
     permission: ClassVar[str]
     effect: ClassVar[Effect] = "write"
     audited: ClassVar[bool] = True  # False only for telemetry: metric batches, heartbeats, log lines
+    secrets: ClassVar[tuple[str, ...]] = ()  # fields that no record may show, the audit trail least of all
 
 
 HANDLERS: dict[type[Request[Any]], Callable[..., Any]] = {}

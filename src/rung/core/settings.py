@@ -55,6 +55,13 @@ class ServingSettings(Record):
     segment_mb: Annotated[int, Meta(ge=1, le=1024, description="size at which a segment of the prediction log is sealed, MiB")] = 64
 
 
+class WebhookSettings(Record):
+    """How webhooks are called."""
+
+    allow_private: Annotated[bool, Meta(description="let webhooks name addresses of this machine and of private networks")] = False
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="seconds a receiver may take to answer")] = 10.0
+
+
 class Rates(Record):
     """Prices from which the cost ledger is computed, in ``currency``."""
 
@@ -92,6 +99,7 @@ class Settings(Record):
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = EngineSettings()
     serving: ServingSettings = ServingSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     rates: Rates = Rates()
     environments: dict[Name, EnvironmentSettings] = {}
     folder: Annotated[str, Meta(description="the project's folder; found, not set")] = ""

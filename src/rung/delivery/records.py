@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from rung.core.events import Event
-from rung.core.records import Digest, Id, Instant, Line, Name, Number, Record, Text
+from rung.core.records import Digest, Id, Instant, Line, ModelName, Name, Number, Record, Text
 from rung.core.requests import Effect, Request
 
 
@@ -23,7 +23,7 @@ class Dossier(Record):
     """Generated documentation of one model version, kept as Markdown under its digest."""
 
     id: Id
-    model: Name
+    model: ModelName
     number: Number
     sections: tuple[DossierSection, ...]
     gaps: tuple[str, ...]
@@ -50,7 +50,7 @@ class MakeDossier(Request[Dossier]):
     operation = "delivery.dossier"
     permission = "dossier:write"
     effect: ClassVar[Effect] = "work"
-    model: Name
+    model: ModelName
     number: Number | None = None
 
 
@@ -60,7 +60,7 @@ class ListDossiers(Request[tuple[Dossier, ...]]):
     operation = "delivery.list_dossiers"
     permission = "dossier:read"
     effect: ClassVar[Effect] = "read"
-    model: Name | None = None
+    model: ModelName | None = None
 
 
 class AddReleaseNote(Request[ReleaseNote]):
@@ -86,6 +86,6 @@ class DossierMade(Event):
     """A dossier was generated."""
 
     kind: ClassVar[str] = "delivery.dossier_made"
-    model: Name
+    model: ModelName
     number: Number
     gaps: int

@@ -33,7 +33,7 @@ def markdown(model: str, number: int, chapters: Sequence[DossierSection], card: 
 def _identity(version: ModelVersion) -> DossierSection:
     named = {"git commit": version.git_commit, "lock": version.lock, "tracking run": version.run_id or ""}
     datasets = ", ".join(f"{use.dataset}:{use.number} ({use.role})" for use in version.datasets)
-    facts = [("digest", version.digest), ("format", version.format), ("task", version.task), ("datasets", datasets)]
+    facts = [("digest", version.digest), ("format", version.format), ("task", version.task or ""), ("datasets", datasets)]
     facts += list(named.items())
     gaps = [f"No {name} is on record." for name, value in [*named.items(), ("dataset version", datasets)] if not value]
     if version.git_dirty:

@@ -16,7 +16,7 @@ DOSSIER = table(
     "dossier",
     id_column(),
     project_column(),
-    Column("model", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
     Column("number", Integer, nullable=False),
     Column("body", JsonType, nullable=False),
 )

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from rung.core.records import Count, Digest, Id, Instant, Key, Line, Name, Number, Record, Share
+from rung.core.records import Count, Digest, Id, Instant, Key, Line, ModelName, Name, Number, Record, Share
 from rung.core.references import Task
 from rung.core.requests import Effect, Request
 
@@ -45,7 +45,7 @@ class Evaluation(Record):
     """Scores of a model version on a dataset version. ``rows_blob`` holds label and score of each row, as Parquet."""
 
     id: Id
-    model: Name
+    model: ModelName
     number: Number
     dataset: Name
     dataset_number: Number
@@ -97,7 +97,7 @@ class ListEvaluations(Request[tuple[Evaluation, ...]]):
     operation = "evaluation.list"
     permission = "evaluation:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     number: Number | None = None
     dataset: Name | None = None
     dataset_number: Number | None = None

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, String, select
 
 from rung.core.errors import NotFound
+from rung.core.records import replaced
 from rung.evaluation.records import Evaluation
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
@@ -15,7 +16,7 @@ EVALUATION = table(
     "evaluation",
     id_column(),
     project_column(),
-    Column("model", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
     Column("number", Integer, nullable=False),
     Column("dataset", String(128), nullable=False),
     Column("dataset_number", Integer, nullable=False),
@@ -40,11 +41,16 @@ class EvaluationStore:
 
     def get(self, evaluation: str) -> Evaluation:
         """One evaluation. Raises NotFound."""
-        query = select(EVALUATION.c.record).where(EVALUATION.c.project == self._project, EVALUATION.c.id == evaluation)
+        query = select(EVALUATION.c.record, EVALUATION.c.model).where(EVALUATION.c.project == self._project, EVALUATION.c.id == evaluation)
         found = self._connection.execute(query).first()
         if found is None:
             raise NotFound(f"There is no evaluation {evaluation!r}.", code="evaluation.not_found", hint="`rung model evaluate` makes one.")
-        return msgspec.convert(found[0], Evaluation)
+        return replaced(msgspec.convert(found.record, Evaluation), model=found.model)
+
+    def rename_model(self, model: str, name: str) -> None:
+        """Let a model's evaluations follow its new name."""
+        where = EVALUATION.c.project == self._project, EVALUATION.c.model == model
+        self._connection.execute(EVALUATION.update().where(*where).values(model=name))
 
     def list(
         self, model: str, *, number: int | None = None, dataset: str | None = None, dataset_number: int | None = None, limit: int = 100
@@ -55,4 +61,4 @@ class EvaluationStore:
         for column, wanted in columns:
             query = query if wanted is None else query.where(column == wanted)
         rows = self._connection.execute(query.order_by(EVALUATION.c.id.desc()).limit(limit))
-        return tuple(msgspec.convert(row[0], Evaluation) for row in rows)
+        return tuple(replaced(msgspec.convert(row[0], Evaluation), model=model) for row in rows)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from rung.core.events import Event
-from rung.core.records import Count, Id, Instant, Key, Line, Name, Page, Record
+from rung.core.records import Count, Id, Instant, Line, Name, Page, Record
 from rung.core.requests import Effect, Request
 
 Role = Literal["viewer", "editor", "service", "maintainer", "owner"]
@@ -94,11 +94,15 @@ class AuditReport(Record):
     reason: str = ""
 
 
+# As long as a model's name and a number behind it.
+NodeId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
+
+
 class Node(Record):
     """One thing in the lineage graph, such as ``model_version`` ``late-flights:3``."""
 
     kind: Name
-    id: Key
+    id: NodeId
 
 
 class Edge(Record):
@@ -222,7 +226,7 @@ class TraceLineage(Request[Trace]):
     permission = "lineage:read"
     effect: ClassVar[Effect] = "read"
     kind: Name
-    id: Key
+    id: NodeId
     direction: Literal["up", "down"] = "up"
     depth: Annotated[int, Meta(ge=1, le=100)] = 30
 

@@ -5,7 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Index, String, Text, UniqueConstraint, and_, bindparam, func, or_, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 
 from rung.core.errors import NotFound
 from rung.core.ids import new_id
@@ -61,10 +76,10 @@ EDGE = table(
     id_column(),
     project_column(),
     Column("source_kind", String(128), nullable=False),
-    Column("source_id", String(250), nullable=False),
+    Column("source_id", String(300), nullable=False),
     Column("relation", String(128), nullable=False),
     Column("target_kind", String(128), nullable=False),
-    Column("target_id", String(250), nullable=False),
+    Column("target_id", String(300), nullable=False),
     Column("at", InstantType, nullable=False),
     UniqueConstraint("project", "source_kind", "source_id", "relation", "target_kind", "target_id", name="uq_lineage_edge"),
     Index("ix_lineage_edge_target", "project", "target_kind", "target_id"),
@@ -224,6 +239,13 @@ class GovernanceStore:
             held = select(EDGE.c.id).where(*(EDGE.c[name] == value for name, value in values.items()))
             if self._connection.execute(held).first() is None:
                 self._connection.execute(EDGE.insert().values(id=new_id(), at=edge.at, **values))
+
+    def rename_nodes(self, project: str, kind: str, prefix: str, to: str) -> None:
+        """Let every node of a kind whose id begins with a prefix begin with another."""
+        for of, key in ((EDGE.c.source_kind, EDGE.c.source_id), (EDGE.c.target_kind, EDGE.c.target_id)):
+            where = and_(EDGE.c.project == project, of == kind, func.substr(key, 1, len(prefix)) == prefix)
+            renamed = literal(to).concat(func.substr(key, len(prefix) + 1))
+            self._connection.execute(EDGE.update().where(where).values({key.name: renamed}))
 
     def edges_at(self, project: str, nodes: list[Node], *, up: bool) -> list[Edge]:
         """Edges that lead into the nodes (``up``) or out of them."""

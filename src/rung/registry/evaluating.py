@@ -43,11 +43,11 @@ def evaluated(scope: Scope, version: ModelVersion, dataset: DatasetVersion, slic
     seconds = time.perf_counter() - started
     scored = ScoredRows(rows.labels, scores, rows.slices)
     threshold = version.threshold if version.threshold is not None else 0.5
-    found = all_scores(version.task, scored.labels, scored.scores, threshold)
+    found = all_scores(version.known_task, scored.labels, scored.scores, threshold)
     evaluation = Evaluation(
         id=new_id(), model=version.model, number=version.number, dataset=dataset.dataset, dataset_number=dataset.number,
-        task=version.task, scores=found, slices=slice_scores(version.task, scored, threshold), slice_by=cuts, rows=len(scored.labels),
-        rows_without_label=rows.without_label, positive_share=positive_share(version.task, scored.labels),
+        task=version.known_task, scores=found, slices=slice_scores(version.known_task, scored, threshold), slice_by=cuts, rows=len(scored.labels),
+        rows_without_label=rows.without_label, positive_share=positive_share(version.known_task, scored.labels),
         threshold=version.threshold, rows_blob=scope.blobs.put(scored.to_parquet()), scoring_s=seconds, created_at=scope.now,
         created_by=by, run_id=version.run_id, intervals=share_intervals(found, len(scored.labels)),
     )  # fmt: skip
@@ -80,7 +80,7 @@ def read_rows(scope: Scope, version: ModelVersion, dataset: DatasetVersion, cuts
 
 def as_numbers(labels: pl.Series, version: ModelVersion) -> Floats:
     """Labels as class numbers or, in a regression, as they are. Raises Invalid for labels that are no class of the model."""
-    if version.task == "regression":
+    if version.known_task == "regression":
         if not labels.dtype.is_numeric():
             raise Invalid(f"Label {labels.name!r} is {labels.dtype}, not a number.", code="registry.bad_labels", hint="Cast it.")
         return labels.cast(pl.Float64).to_numpy()
@@ -119,7 +119,7 @@ def trial(scope: Scope, version: ModelVersion, dataset: DatasetVersion) -> Trial
     faults = []
     if not np.isfinite(together).all():
         faults.append("It answers numbers that are not finite.")
-    elif version.task != "regression" and (together.min(initial=0.0) < 0 or together.max(initial=1.0) > 1):
+    elif version.known_task != "regression" and (together.min(initial=0.0) < 0 or together.max(initial=1.0) > 1):
         faults.append("It answers probabilities outside of 0 to 1.")
     if len(together) != rows.height or not np.allclose(np.concatenate(single), together, atol=1e-6, equal_nan=True):
         faults.append("It answers rows otherwise one at a time than together.")

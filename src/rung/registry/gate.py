@@ -61,14 +61,14 @@ class GateCase:
         if self.champion is None:
             return None
         return compare(
-            self.candidate.version.task, metric, self.candidate.rows, self.champion.rows, mask,
+            self.candidate.version.known_task, metric, self.candidate.rows, self.champion.rows, mask,
             thresholds=(self.candidate.threshold, self.champion.threshold),
             resamples=resamples, confidence=confidence, seed=seed,
         )  # fmt: skip
 
     def metric(self, named: str) -> str:
         """The metric that was named, or the one a task is judged by."""
-        return named or DEFAULT_METRIC[self.candidate.version.task]
+        return named or DEFAULT_METRIC[self.candidate.version.known_task]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from rung.evaluation.store import EvaluationStore
 from rung.governance.lineage import link, node
 from rung.governance.store import GovernanceStore
 from rung.registry import records as r
-from rung.registry.rules import default_rules, passed, reasons
+from rung.registry.notifying import notify
+from rung.registry.rules import check_labelled, check_servable, default_rules, passed, reasons
 from rung.registry.store import RegistryStore, moved_meanwhile
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
@@ -91,6 +92,8 @@ def _looked_up(scope: Scope, model: str, number: int) -> tuple[r.ModelVersion, r
     store = RegistryStore(scope.connection, scope.project)
     principal = GovernanceStore(scope.connection).find_principal(scope.principal)
     version = store.version(model, number)
+    check_servable(version)
+    check_labelled(version)
     return version, store.find_rules(model) or default_rules(model), principal.name if principal else scope.principal
 
 
@@ -147,6 +150,8 @@ def _save_verdict(scope: Scope, verdict: r.Verdict, evaluations: list[Evaluation
         _save_evaluation(scope, made)
         link(scope, node("evaluation", made.id), "judged_in", node("verdict", verdict.id))
     store.add_verdict(verdict)
+    told = {"name": verdict.model, "version": str(verdict.number), "verdict": verdict.id, "reasons": list(verdict.reasons)}
+    notify(scope, "verdict.passed" if verdict.passed else "verdict.failed", told)
     kind = r.GatePassed if verdict.passed else r.GateFailed
     emit(
         scope,

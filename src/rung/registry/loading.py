@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rung.core.errors import Invalid
 from rung.registry.records import ModelVersion
+from rung.registry.rules import check_servable
 from rung.storage.blobs import BlobStore
 from rung.storage.scope import Scope
 
@@ -20,7 +21,7 @@ _lock = threading.Lock()
 
 
 def predictor(source: Scope | BlobStore, version: ModelVersion) -> Predictor:
-    """The predictor of a version. Raises NotFound when a file is gone, Invalid when one may not be loaded."""
+    """The predictor of a version. Raises NotFound when a file is gone, Conflict or Invalid when it may not be loaded."""
     with _lock:
         found = _held.get(version.digest)
         if found is not None:
@@ -43,10 +44,11 @@ class Readable(Protocol):
 
 
 def load(blobs: Readable, version: ModelVersion) -> Predictor:
-    """The predictor of a version, loaded anew; each file is checked against its digest."""
+    """The predictor of a version, loaded anew; each file is checked against its digest. Raises Conflict for an unservable one."""
     from rung.registry.format import FORMATS  # noqa: PLC0415 - Polars and NumPy only for those who load a model
     from rung.registry.predictor import Predictor  # noqa: PLC0415 - see above
 
+    check_servable(version)
     files = {}
     for file in version.files:
         files[file.path] = blobs.get(file.digest)
@@ -57,8 +59,8 @@ def load(blobs: Readable, version: ModelVersion) -> Predictor:
                 hint="Register the model anew.",
             )
     return Predictor(
-        model=version.model, number=version.number, digest=version.digest, signature=version.signature, task=version.task,
-        classes=version.classes, threshold=version.threshold, scorer=FORMATS.get(version.format).load(files, version.task),
+        model=version.model, number=version.number, digest=version.digest, signature=version.signature, task=version.known_task,
+        classes=version.classes, threshold=version.threshold, scorer=FORMATS.get(version.format).load(files, version.known_task),
     )  # fmt: skip
 
 

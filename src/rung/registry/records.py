@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from rung.core.errors import Conflict
 from rung.core.events import Event
-from rung.core.records import Count, Digest, Empty, Id, Instant, Int64, Key, Line, Name, Number, Page, Record, Text
+from rung.core.records import Count, Digest, Empty, Id, Instant, Int64, Key, Line, ModelName, Name, Number, Page, Record, Text
 from rung.core.references import DatasetUse, LockDigest, Task
 from rung.core.requests import Effect, Request
 
 CHAMPION = "champion"
-Alias = Annotated[str, Meta(pattern=r"^(?!(?:latest|[vV]?[0-9]+)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-FilePath = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+STAGED: tuple[str, ...] = ("staging", "production")
+Alias = Annotated[str, Meta(pattern=r"^(?!(?:[lL][aA][tT][eE][sS][tT]|[vV]?[0-9]+)$)[A-Za-z0-9_-]{1,250}$(?!\n)")]
+FilePath = Annotated[str, Meta(max_length=500, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$(?!\n)")]
+FormatName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$(?!\n)")]
+Label = Annotated[str, Meta(max_length=250, pattern=r"^[^\x00]*$")]
+Stage = Literal["none", "staging", "production", "archived"]
+VersionStatus = Literal["ready", "pending", "failed"]
 Class = str | Int64 | bool
 Tags = dict[Key, Text]
 
@@ -42,15 +48,22 @@ class ModelFile(Record):
 
 
 class Model(Record):
-    """A named model, its newest version and its aliases."""
+    """A named model, its newest version and its aliases.
+
+    ``task`` is None until a version knows it. A gated model's champion moves by promotion only; that of a model made
+    through the MLflow protocol moves freely until somebody sets gate rules.
+    """
 
     id: Id
-    name: Name
-    task: Task
+    name: ModelName
+    task: Task | None
     description: Text
     tags: dict[str, str]
     created_at: Instant
     created_by: Line
+    updated_at: Instant | None = None
+    gated: bool = True
+    deleted_at: Instant | None = None
     versions: Count = 0
     newest: Number | None = None
     aliases: dict[str, int] = {}
@@ -61,24 +74,35 @@ class ModelVersion(Record):
 
     ``classes`` are the label values in the order of the scores; for binary tasks the second is the positive one.
     ``digest`` covers files, format, signature, classes and threshold, so equal digests answer alike.
+    Of a version logged elsewhere perhaps only its ``source`` is known: then it has no format, no files, no task and no
+    label, and ``unservable`` says why it answers nobody; it is empty for a version that can be loaded.
     """
 
     id: Id
-    model: Name
+    model: ModelName
     number: Number
     digest: Digest
-    format: Name
+    format: FormatName
     files: tuple[ModelFile, ...]
     size_bytes: Count
     signature: Signature
-    task: Task
-    label: Key
+    task: Task | None
+    label: Label
     classes: tuple[Class, ...]
     threshold: float | None
     datasets: tuple[DatasetUse, ...]
     libraries: dict[str, str]
     created_at: Instant
     created_by: Line
+    updated_at: Instant | None = None
+    source: Line = ""
+    logged_model: Id | None = None
+    flavors: tuple[Line, ...] = ()
+    stage: Stage = "none"
+    status: VersionStatus = "ready"
+    input_example: LockDigest = ""
+    unservable: Line = ""
+    run_link: Line = ""
     run_id: Id | None = None
     pipeline_run_id: Id | None = None
     lock: LockDigest = ""
@@ -89,12 +113,23 @@ class ModelVersion(Record):
     aliases: tuple[str, ...] = ()
     deleted_at: Instant | None = None
 
+    @property
+    def known_task(self) -> Task:
+        """What it predicts. Raises Conflict while nobody said."""
+        if self.task is None:
+            raise Conflict(
+                f"Nobody said what {self.model}:{self.number} predicts.",
+                code="registry.no_task",
+                hint=f"`rung model describe {self.model} {self.number} --task binary`, or another task.",
+            )
+        return self.task
+
 
 class AliasMove(Record):
     """One move of an alias. ``verdict`` let it pass; ``override_reason`` says why it moved without one."""
 
     id: Id
-    model: Name
+    model: ModelName
     alias: Alias
     number: Number | None
     previous: Number | None
@@ -123,7 +158,7 @@ class SliceRule(Record):
 class GateRules(Record):
     """What a version of a model must pass. ``set_at`` is None while the defaults of its task hold."""
 
-    model: Name
+    model: ModelName
     rules: tuple[GateRule, ...]
     slices: tuple[SliceRule, ...] = ()
     dataset: Name | None = None
@@ -150,7 +185,7 @@ class Verdict(Record):
     """The gates' answer for one version, with reasons; ``champion`` is the version it was compared with."""
 
     id: Id
-    model: Name
+    model: ModelName
     number: Number
     passed: bool
     reasons: tuple[Line, ...]
@@ -167,7 +202,7 @@ class Verdict(Record):
 class ModelCard(Record):
     """A model version told in Markdown from its records; ``gaps`` names what no record says."""
 
-    model: Name
+    model: ModelName
     number: Number
     markdown: str
     gaps: tuple[Line, ...]
@@ -178,10 +213,11 @@ class CreateModel(Request[Model]):
 
     operation = "registry.create_model"
     permission = "model:write"
-    name: Name
-    task: Task
+    name: ModelName
+    task: Task | None = None
     description: Text = ""
     tags: Tags = {}
+    gated: bool = True
 
 
 class UpdateModel(Request[Model]):
@@ -189,7 +225,7 @@ class UpdateModel(Request[Model]):
 
     operation = "registry.update_model"
     permission = "model:write"
-    model: Name
+    model: ModelName
     description: Text | None = None
     tags: dict[Key, Text | None] = {}
 
@@ -208,7 +244,7 @@ class GetModel(Request[Model]):
     operation = "registry.get_model"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
 
 
 class RegisterVersion(Request[ModelVersion]):
@@ -217,16 +253,17 @@ class RegisterVersion(Request[ModelVersion]):
     operation = "registry.register_version"
     permission = "model:write"
     effect: ClassVar[Effect] = "work"
-    model: Name
+    model: ModelName
     format: Name
     files: Annotated[tuple[ModelFile, ...], Meta(min_length=1, max_length=100)]
     signature: Signature
     task: Task
-    label: Key
+    label: Label
     classes: tuple[Class, ...] = ()
     threshold: float | None = None
     datasets: tuple[DatasetUse, ...] = ()
     libraries: dict[str, str] = {}
+    input_example: LockDigest = ""
     run_id: Id | None = None
     pipeline_run_id: Id | None = None
     lock: LockDigest = ""
@@ -237,14 +274,15 @@ class RegisterVersion(Request[ModelVersion]):
 
 
 class GetVersion(Request[ModelVersion]):
-    """A version by number or alias; the newest when neither is given."""
+    """A version by number or alias; the newest when neither is given. ``live`` leaves retired ones out."""
 
     operation = "registry.get_version"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     number: Number | None = None
     alias: Alias | None = None
+    live: bool = False
 
 
 class ListVersions(Request[Page[ModelVersion]]):
@@ -253,29 +291,29 @@ class ListVersions(Request[Page[ModelVersion]]):
     operation = "registry.list_versions"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     before: Number | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
 class UpdateVersion(Request[ModelVersion]):
-    """Change a version's description or tags, the only parts of it that may change; a tag given as None is removed."""
+    """Change a version's description or tags; a tag given as None is removed. What nobody knew is said once.
+
+    ``label``, ``task``, ``classes`` and ``threshold`` may be given for a version that lacks them, such as one logged
+    with MLflow's client; then it can be gated and monitored. All else of a version never changes.
+    """
 
     operation = "registry.update_version"
     permission = "model:write"
-    model: Name
+    effect: ClassVar[Effect] = "work"
+    model: ModelName
     number: Number
     description: Text | None = None
     tags: dict[Key, Text | None] = {}
-
-
-class DeleteVersion(Request[ModelVersion]):
-    """Retire a version that no alias points at. Its number is never given again."""
-
-    operation = "registry.delete_version"
-    permission = "model:manage"
-    model: Name
-    number: Number
+    label: Key | None = None
+    task: Task | None = None
+    classes: tuple[Class, ...] = ()
+    threshold: float | None = None
 
 
 class EvaluateVersion(Request[str]):
@@ -284,7 +322,7 @@ class EvaluateVersion(Request[str]):
     operation = "registry.evaluate_version"
     permission = "model:run"
     effect: ClassVar[Effect] = "work"
-    model: Name
+    model: ModelName
     number: Number
     dataset: Name
     dataset_number: Number | None = None
@@ -296,7 +334,7 @@ class SetGateRules(Request[GateRules]):
 
     operation = "registry.set_gate_rules"
     permission = "model:manage"
-    model: Name
+    model: ModelName
     rules: Annotated[tuple[GateRule, ...], Meta(min_length=1, max_length=50)]
     slices: Annotated[tuple[SliceRule, ...], Meta(max_length=20)] = ()
     dataset: Name | None = None
@@ -308,7 +346,7 @@ class GetGateRules(Request[GateRules]):
     operation = "registry.get_gate_rules"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
 
 
 class CheckGate(Request[Verdict]):
@@ -317,7 +355,7 @@ class CheckGate(Request[Verdict]):
     operation = "registry.check_gate"
     permission = "model:run"
     effect: ClassVar[Effect] = "work"
-    model: Name
+    model: ModelName
     number: Number
     dataset: Name | None = None
     dataset_number: Number | None = None
@@ -339,7 +377,7 @@ class ListVerdicts(Request[tuple[Verdict, ...]]):
     operation = "registry.list_verdicts"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     number: Number | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
@@ -349,7 +387,7 @@ class Promote(Request[AliasMove]):
 
     operation = "registry.promote"
     permission = "model:promote"
-    model: Name
+    model: ModelName
     number: Number
     alias: Alias = CHAMPION
     reason: Text = ""
@@ -361,7 +399,7 @@ class SetAlias(Request[AliasMove]):
 
     operation = "registry.set_alias"
     permission = "model:promote"
-    model: Name
+    model: ModelName
     alias: Alias
     number: Number
     expected: Count | None = None
@@ -373,7 +411,7 @@ class RemoveAlias(Request[Empty]):
 
     operation = "registry.remove_alias"
     permission = "model:promote"
-    model: Name
+    model: ModelName
     alias: Alias
     reason: Text = ""
 
@@ -384,7 +422,7 @@ class ListAliasMoves(Request[tuple[AliasMove, ...]]):
     operation = "registry.list_alias_moves"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     alias: Alias | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
@@ -395,7 +433,7 @@ class GetCard(Request[ModelCard]):
     operation = "registry.get_card"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     number: Number | None = None
 
 
@@ -440,6 +478,24 @@ class GateFailed(Event):
     verdict: Id
     champion: int | None = None
     pipeline_run_id: Id | None = None
+
+
+class VersionStaged(Event):
+    """A version moved to another stage."""
+
+    kind: ClassVar[str] = "registry.version_staged"
+    model: str
+    number: int
+    stage: str
+    previous: str
+
+
+class ModelRenamed(Event):
+    """A model has another name."""
+
+    kind: ClassVar[str] = "registry.model_renamed"
+    model: str
+    previous: str
 
 
 class AliasMoved(Event):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from rung.core.digests import digest_of_value
 from rung.core.errors import Conflict, Invalid
+from rung.core.records import replaced
+from rung.registry.approvals import Approval, ApprovalRule, ApprovalState
 from rung.registry.records import (
     CHAMPION,
     AliasMove,
@@ -17,6 +20,7 @@ from rung.registry.records import (
     ModelVersion,
     Promote,
     RegisterVersion,
+    UpdateVersion,
     Verdict,
 )
 
@@ -28,15 +32,20 @@ _DEFAULTS = (
 )
 
 
-def version_digest(request: RegisterVersion) -> str:
+def version_digest(request: RegisterVersion | ModelVersion) -> str:
     """Digest of everything that decides what a version answers."""
     files = sorted((file.path, file.digest) for file in request.files)
     return digest_of_value([request.format, request.task, files, request.signature, request.classes, request.threshold])
 
 
+def folder_digest(source: str, files: Iterable[tuple[str, str]]) -> str:
+    """Digest of a version that no format reads: its source and the files found there, by path and digest."""
+    return digest_of_value([source, sorted(files)])
+
+
 def check_version(request: RegisterVersion, model: Model | None) -> None:
     """Raise Invalid or Conflict when parts of a version contradict each other or its model."""
-    if model is not None and model.task != request.task:
+    if model is not None and model.task not in {None, request.task}:
         raise Conflict(
             f"Model {model.name!r} is {model.task}, not {request.task}.", code="registry.other_task", hint="Choose another name."
         )
@@ -108,12 +117,91 @@ def check_promotion(request: Promote, verdict: Verdict | None, held: int | None,
         )
 
 
-def check_free(alias: str) -> None:
+def check_free(alias: str, model: Model) -> None:
     """Raise Conflict for an alias that only a promotion may move."""
-    if alias in PROTECTED:
+    if alias in PROTECTED and model.gated:
         raise Conflict(
-            f"Alias {alias!r} moves by promotion only.", code="registry.protected_alias", hint="`rung model promote` asks the gates."
+            f"Alias {alias!r} of {model.name!r} moves by promotion only.",
+            code="registry.protected_alias",
+            hint=f"`rung model gate` and `rung model promote {model.name} NUMBER` ask the gates.",
         )
+
+
+def check_servable(version: ModelVersion) -> None:
+    """Raise Conflict for a version that cannot be loaded, with the reason it was given when it was registered."""
+    if version.unservable or not version.format:
+        raise Conflict(
+            f"{version.model}:{version.number} cannot be served: {version.unservable or 'only its address is known.'}"[:2000],
+            code="registry.unservable",
+            hint=f"Log or register it again, or say what is missing: `rung model describe {version.model} {version.number} --help`.",
+        )
+
+
+def check_labelled(version: ModelVersion) -> None:
+    """Raise Conflict for a version of which nobody said which column holds the truth."""
+    if not version.label:
+        raise Conflict(
+            f"Nobody said which column holds the truth for {version.model}:{version.number}.",
+            code="registry.no_label",
+            hint=f"`rung model describe {version.model} {version.number} --label COLUMN`.",
+        )
+
+
+def completed(version: ModelVersion, request: UpdateVersion) -> ModelVersion:
+    """The version with what nobody knew filled in, its digest with it.
+
+    Raises:
+        Conflict: it says otherwise already.
+        Invalid: what is said contradicts itself.
+    """
+    given = {
+        name: value
+        for name, value in (
+            ("label", request.label), ("task", request.task), ("classes", request.classes or None), ("threshold", request.threshold)
+        )
+        if value is not None and value != getattr(version, name)
+    }  # fmt: skip
+    for name in given:
+        held = getattr(version, name)
+        if held not in (None, "", ()):
+            raise Conflict(
+                f"{version.model}:{version.number} has the {name} {held!r} already.",
+                code="registry.said_already",
+                hint="Versions do not change; register another.",
+            )
+    changed: ModelVersion = replaced(version, **given)
+    if changed.label and changed.label in {field.name for field in changed.signature.inputs}:
+        raise Invalid(f"The label {changed.label!r} is among the inputs.", code="registry.label_in_inputs", hint="Name another column.")
+    if changed.threshold is not None and changed.task != "binary":
+        raise Invalid(
+            f"A {changed.task or 'model of no known task'} has no threshold.", code="registry.bad_threshold", hint="Say the task first."
+        )
+    if given.keys() - {"label"} and changed.format:
+        if changed.task == "binary" and not changed.classes:
+            changed = replaced(changed, classes=(0, 1))
+        changed = replaced(changed, digest=version_digest(changed))
+    return changed
+
+
+def approval_state(
+    rule: ApprovalRule, approvals: tuple[Approval, ...], version: ModelVersion, now: datetime, *, asking: str | None
+) -> ApprovalState:
+    """What approvals come to: each person counts once, for this digest, until it ends; never who made the version.
+
+    Services count only where the rule names their role. With two or more needed, who asks does not count either.
+    """
+    allowed = set(rule.roles) or {"editor", "maintainer", "owner"}
+    counted = {
+        held.by
+        for held in approvals
+        if held.digest == version.digest and held.revoked_at is None and (held.until is None or held.until > now)
+        and held.by != version.created_by and held.role in allowed and not (rule.needed > 1 and held.by == asking)
+    }  # fmt: skip
+    missing = ""
+    if len(counted) < rule.needed:
+        of = f" of a {' or '.join(rule.roles)}" if rule.roles else ""
+        missing = f"It has {len(counted)} of {rule.needed} approvals{of} that count for its digest."
+    return ApprovalState(rule=rule, approvals=approvals, counted=len(counted), missing=missing)
 
 
 def merged(held: dict[str, str], given: dict[str, str | None]) -> dict[str, str]:
@@ -129,6 +217,7 @@ def card(
     lines = [f"# {version.model}:{version.number}", "", version.description or "*No description.*", ""]
     facts = {
         "task": version.task, "label": version.label, "threshold": version.threshold, "format": version.format,
+        "source": version.source, "cannot be served": version.unservable, "stage": "" if version.stage == "none" else version.stage,
         "size": f"{version.size_bytes:,} bytes", "digest": version.digest, "registered": f"{version.created_at:%Y-%m-%d %H:%M}Z",
         "by": version.created_by,
         "aliases": ", ".join(version.aliases), "run": version.run_id, "pipeline run": version.pipeline_run_id,
@@ -156,6 +245,8 @@ def card(
 def _gaps(version: ModelVersion, evaluations: list[tuple[str, dict[str, float], int]], verdicts: tuple[Verdict, ...]) -> dict[str, bool]:
     return {
         "a description": not version.description,
+        "what it predicts": version.task is None,
+        "the label": not version.label,
         "the run it came from": version.run_id is None,
         "the data it was trained on": not version.datasets,
         "the lock of its libraries": not version.lock,

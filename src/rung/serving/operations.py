@@ -17,7 +17,9 @@ from rung.governance.operations import trace_lineage
 from rung.governance.records import Edge, Node, Trace, TraceLineage
 from rung.governance.rules import may
 from rung.governance.store import GovernanceStore
+from rung.registry.approving import check_approved
 from rung.registry.records import ModelVersion
+from rung.registry.rules import check_servable
 from rung.registry.store import RegistryStore
 from rung.serving import predictions
 from rung.serving import records as r
@@ -285,6 +287,7 @@ def _save(
         duration_ms=(time.perf_counter() - begun) * 1000,
     )  # fmt: skip
     store.add_revision(revision)
+    RegistryStore(scope.connection, scope.project).hold(f"deployment {deployment}", ((route.model, route.number) for route in routes))
     served = node("deployment", f"{deployment}:{number}")
     for route in routes:
         link(scope, node("model_version", f"{route.model}:{route.number}"), "served_by", served)
@@ -298,11 +301,19 @@ def _version(scope: Scope, model: str, number: int | None, alias: str | None) ->
     store = RegistryStore(scope.connection, scope.project)
     if number is not None and alias is not None:
         raise Invalid("A version is named by number or by alias, not both.", code="serving.which_version", hint="Drop one of them.")
-    return store.version(model, store.alias(model, alias) if alias is not None else number)
+    version = store.version(model, store.alias(model, alias) if alias is not None else number)
+    if version.deleted_at is not None:
+        raise Conflict(
+            f"{model}:{version.number} is deleted.", code="registry.deleted", hint=f"`rung model restore {model} {version.number}` first."
+        )
+    check_servable(version)
+    return version
 
 
 def _cleared(scope: Scope, version: ModelVersion, environment: str, override: str) -> str | None:
     """The verdict that lets a version into an environment. Raises Conflict, or Denied for an override."""
+    if environment == r.PRODUCTION:
+        check_approved(scope, version)
     verdict = next(iter(RegistryStore(scope.connection, scope.project).verdicts(version.model, version.number, limit=1)), None)
     if verdict is not None and verdict.passed:
         return verdict.id

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from rung.core.events import Event
-from rung.core.records import AnyFloat, Count, Digest, Id, Instant, Key, Line, Name, Number, Record, Share, Text
+from rung.core.records import AnyFloat, Count, Digest, Id, Instant, Key, Line, ModelName, Name, Number, Record, Share, Text
 from rung.core.requests import Effect, Request
 from rung.governance.records import Trace
 
@@ -19,7 +19,7 @@ PRODUCTION = "production"
 class Route(Record):
     """One model version behind a deployment, and the share of requests it answers; a shadow answers none."""
 
-    model: Name
+    model: ModelName
     number: Number
     share: Share
     arm: Arm
@@ -94,7 +94,7 @@ class Prediction(Record):
 
     id: Key
     deployment: Name
-    model: Name
+    model: ModelName
     number: Number
     revision: Number
     arm: Arm
@@ -108,7 +108,7 @@ class ServedRows(Record):
     """Rows one model version answered on one day, by the time of the answer."""
 
     deployment: Name
-    model: Name
+    model: ModelName
     number: Number
     arm: Arm
     day: Line
@@ -135,7 +135,7 @@ class Deploy(Request[Revision]):
     operation = "serving.deploy"
     permission = "deployment:deploy"
     deployment: Name
-    model: Name
+    model: ModelName
     number: Number | None = None
     alias: Line | None = None
     environment: Name = PRODUCTION
@@ -150,7 +150,7 @@ class StartCanary(Request[Revision]):
     permission = "deployment:deploy"
     deployment: Name
     number: Number
-    model: Name | None = None
+    model: ModelName | None = None
     share: Share = 0.1
     reason: Text = ""
     override_reason: Text = ""
@@ -318,7 +318,7 @@ class DeploymentChanged(Event):
     deployment: Name
     revision: Number
     change: Change
-    model: Name
+    model: ModelName
     number: Number
 
 
@@ -329,5 +329,5 @@ class CanaryJudged(Event):
     deployment: Name
     revision: Number
     outcome: Line
-    model: Name
+    model: ModelName
     number: Number

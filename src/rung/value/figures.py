@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from rung.core.records import Count, Id, Instant, Line, Name, Number, Record, Share
+from rung.core.records import Count, Id, Instant, Line, ModelName, Name, Number, Record, Share
 
 BaselineKind = Literal["holdout", "shadow", "before_after", "no_model"]
 Action = Literal["retrain", "fix_data", "wait", "rollback", "nothing"]
@@ -78,7 +78,7 @@ class ValueReport(Record):
 
     id: Id
     number: Number
-    model: Name
+    model: ModelName
     deployment: Name
     start: Instant
     end: Instant
@@ -119,7 +119,7 @@ class RealisedGain(Record):
 
     id: Id
     decision: Id
-    model: Name
+    model: ModelName
     replaced: Number
     version: Number
     start: Instant
@@ -166,7 +166,7 @@ class Rehearsal(Record):
 
     id: Id
     number: Number
-    model: Name
+    model: ModelName
     title: Line
     currency: Currency
     basis: Line

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from rung.core.events import Event
-from rung.core.records import Count, Digest, Id, Instant, Key, Line, Name, Number, Record, Share, Text
+from rung.core.records import Count, Digest, Id, Instant, Key, Line, ModelName, Name, Number, Record, Share, Text
 from rung.core.requests import Effect, Request
 from rung.value.figures import Action as Action
 from rung.value.figures import BaselineKind as BaselineKind
@@ -33,7 +33,7 @@ class ValueMatrix(Record):
     """
 
     id: Id
-    model: Name
+    model: ModelName
     number: Number
     currency: Currency
     tp: float = 0.0
@@ -52,7 +52,7 @@ class ValueMatrix(Record):
 class Goal(Record):
     """Why a model exists, by which figure that is judged, and who answers for it."""
 
-    model: Name
+    model: ModelName
     goal: Text
     kpi: Line
     owner: Line
@@ -77,7 +77,7 @@ class LedgerEntry(Record):
     """
 
     id: Id
-    model: Name
+    model: ModelName
     kind: CostKind
     amount: float
     currency: Currency
@@ -95,7 +95,7 @@ class RetrainingPolicy(Record):
     """Which rule decides about a model's retraining, and why that one; numbered, the newest is in force."""
 
     id: Id
-    model: Name
+    model: ModelName
     number: Number
     policy: Name
     settings: PolicySettings
@@ -145,7 +145,7 @@ class Decision(Record):
     id: Id
     number: Number
     deployment: Name
-    model: Name
+    model: ModelName
     version: Number
     action: Action
     policy: Name
@@ -175,7 +175,7 @@ class SetMatrix(Request[ValueMatrix]):
 
     operation = "value.set_matrix"
     permission = "value:write"
-    model: Name
+    model: ModelName
     tp: float = 0.0
     fp: float = 0.0
     fn: float = 0.0
@@ -194,7 +194,7 @@ class GetMatrix(Request[ValueMatrix]):
     operation = "value.get_matrix"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     number: Number | None = None
 
 
@@ -211,7 +211,7 @@ class SetGoal(Request[Goal]):
 
     operation = "value.set_goal"
     permission = "value:write"
-    model: Name
+    model: ModelName
     goal: Annotated[str, Meta(min_length=1, max_length=10_000)]
     kpi: Annotated[str, Meta(min_length=1, max_length=1000)]
     owner: Annotated[str, Meta(min_length=1, max_length=250)]
@@ -224,7 +224,7 @@ class GetGoal(Request[Goal]):
     operation = "value.get_goal"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
 
 
 class ListRates(Request[tuple[Rate, ...]]):
@@ -240,7 +240,7 @@ class AddCost(Request[LedgerEntry]):
 
     operation = "value.add_cost"
     permission = "value:write"
-    model: Name
+    model: ModelName
     kind: CostKind
     amount: Annotated[float, Meta(ge=-1e12, le=1e12)] | None = None
     hours: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
@@ -254,7 +254,7 @@ class ListCosts(Request[tuple[LedgerEntry, ...]]):
     operation = "value.list_costs"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name | None = None
+    model: ModelName | None = None
     kind: CostKind | None = None
 
 
@@ -264,7 +264,7 @@ class BookCosts(Request[tuple[LedgerEntry, ...]]):
     operation = "value.book_costs"
     permission = "value:write"
     effect: ClassVar[Effect] = "work"
-    model: Name
+    model: ModelName
     as_of: Instant | None = None
 
 
@@ -274,7 +274,7 @@ class MakeReport(Request[ValueReport]):
     operation = "value.report"
     permission = "value:write"
     effect: ClassVar[Effect] = "work"
-    model: Name
+    model: ModelName
     deployment: Name | None = None
     start: Instant | None = None
     end: Instant | None = None
@@ -287,7 +287,7 @@ class GetReport(Request[ValueReport]):
     operation = "value.get_report"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     number: Number | None = None
 
 
@@ -297,7 +297,7 @@ class ListReports(Request[tuple[ValueReport, ...]]):
     operation = "value.list_reports"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name | None = None
+    model: ModelName | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
@@ -306,7 +306,7 @@ class SetRetrainingPolicy(Request[RetrainingPolicy]):
 
     operation = "value.set_policy"
     permission = "value:manage"
-    model: Name
+    model: ModelName
     policy: Name
     settings: PolicySettings = PolicySettings()
     reason: Annotated[str, Meta(min_length=1, max_length=10_000)]
@@ -318,7 +318,7 @@ class GetRetrainingPolicy(Request[RetrainingPolicy]):
     operation = "value.get_policy"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
 
 
 class ListPolicies(Request[tuple[RetrainingPolicy, ...]]):
@@ -362,7 +362,7 @@ class ListDecisions(Request[tuple[Decision, ...]]):
     permission = "decision:read"
     effect: ClassVar[Effect] = "read"
     deployment: Name | None = None
-    model: Name | None = None
+    model: ModelName | None = None
     action: Action | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
@@ -384,7 +384,7 @@ class ListRealised(Request[tuple[RealisedGain, ...]]):
     operation = "value.list_realised"
     permission = "decision:read"
     effect: ClassVar[Effect] = "read"
-    model: Name | None = None
+    model: ModelName | None = None
     decision: Id | None = None
 
 
@@ -393,7 +393,7 @@ class SaveRehearsal(Request[Rehearsal]):
 
     operation = "value.save_rehearsal"
     permission = "value:write"
-    model: Name
+    model: ModelName
     title: Line = ""
     currency: Currency
     basis: Line
@@ -411,7 +411,7 @@ class GetRehearsal(Request[Rehearsal]):
     operation = "value.get_rehearsal"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name
+    model: ModelName
     number: Number | None = None
 
 
@@ -421,7 +421,7 @@ class ListRehearsals(Request[tuple[Rehearsal, ...]]):
     operation = "value.list_rehearsals"
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
-    model: Name | None = None
+    model: ModelName | None = None
 
 
 class DecisionMade(Event):
@@ -431,6 +431,6 @@ class DecisionMade(Event):
     decision: Id
     action: Action
     deployment: Name
-    model: Name
+    model: ModelName
     incident: Id | None = None
     as_of: Instant

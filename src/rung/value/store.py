@@ -20,7 +20,7 @@ def _numbered(name: str) -> Any:
         name,
         id_column(),
         project_column(),
-        Column("model", String(128), nullable=False),
+        Column("model", String(256), nullable=False),
         Column("number", Integer, nullable=False),
         Column("created_at", InstantType, nullable=False),
         Column("body", JsonType, nullable=False),
@@ -35,14 +35,14 @@ REHEARSAL = _numbered("rehearsal")
 GOAL = table(
     "model_goal",
     Column("project", String(32), primary_key=True),
-    Column("model", String(128), primary_key=True),
+    Column("model", String(256), primary_key=True),
     Column("body", JsonType, nullable=False),
 )
 LEDGER = table(
     "ledger_entry",
     id_column(),
     project_column(),
-    Column("model", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("source", String(250), nullable=False),
     Column("spent_at", InstantType, nullable=False),
@@ -55,7 +55,7 @@ DECISION = table(
     project_column(),
     Column("number", Integer, nullable=False),
     Column("deployment", String(128), nullable=False),
-    Column("model", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
     Column("action", String(16), nullable=False),
     Column("incident", String(32)),
     Column("as_of", InstantType, nullable=False),
@@ -68,7 +68,7 @@ REALISED = table(
     id_column(),
     project_column(),
     Column("decision", String(32), nullable=False),
-    Column("model", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
     Column("created_at", InstantType, nullable=False),
     Column("body", JsonType, nullable=False),
 )

@@ -139,6 +139,7 @@ def _booster(files: Mapping[str, bytes]) -> Any:
     try:
         booster = xgboost.Booster()
         booster.load_model(bytearray(data))
+        booster.save_config()  # what it will answer is worked out here, and may be refused
     except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
         raise unreadable("XGBoost cannot read the model", _reason(error)) from None
     return booster

@@ -1,14 +1,16 @@
-"""Tables of the registry. Versions and verdicts are whole records as JSON beside the columns that are asked for."""
+"""Tables of models, versions, aliases and verdicts. Versions and verdicts are whole records as JSON beside the columns that are asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, String, Text, UniqueConstraint, and_, func, select
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, String, Text, UniqueConstraint, and_, func, select
 
 from rung.core.errors import Conflict, NotFound
-from rung.core.records import Page
+from rung.core.records import Page, replaced
 from rung.registry.records import AliasMove, GateRules, Model, ModelVersion, Verdict
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
@@ -16,19 +18,22 @@ MODEL = table(
     "model",
     id_column(),
     project_column(),
-    Column("name", String(128), nullable=False),
+    Column("name", String(256), nullable=False),
     Column("task", String(16), nullable=False),
     Column("description", Text, nullable=False),
     Column("tags", JsonType, nullable=False),
     Column("created_at", InstantType, nullable=False),
     Column("created_by", String(128), nullable=False),
+    Column("updated_at", InstantType),
+    Column("gated", Boolean),
+    Column("deleted_at", InstantType),
     UniqueConstraint("project", "name", name="uq_model_name"),
 )
 VERSION = table(
     "model_version",
     id_column(),
     project_column(),
-    Column("model", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
     Column("number", Integer, nullable=False),
     Column("digest", String(80), nullable=False),
     Column("run_id", String(32)),
@@ -38,22 +43,25 @@ VERSION = table(
     Column("tags", JsonType, nullable=False),
     Column("deleted_at", InstantType),
     Column("record", JsonType, nullable=False),
+    Column("updated_at", InstantType),
+    Column("stage", String(16)),
+    Column("staged_at", InstantType),
     UniqueConstraint("project", "model", "number", name="uq_model_version"),
     Index("ix_model_version_run", "project", "run_id"),
 )
 ALIAS = table(
     "model_alias",
     Column("project", String(32), primary_key=True),
-    Column("model", String(128), primary_key=True),
-    Column("alias", String(64), primary_key=True),
+    Column("model", String(256), primary_key=True),
+    Column("alias", String(250), primary_key=True),
     Column("number", Integer, nullable=False),
 )
 MOVE = table(
     "alias_move",
     id_column(),
     project_column(),
-    Column("model", String(128), nullable=False),
-    Column("alias", String(64), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("alias", String(250), nullable=False),
     Column("number", Integer),
     Column("previous", Integer),
     Column("at", InstantType, nullable=False),
@@ -66,20 +74,36 @@ MOVE = table(
 RULES = table(
     "gate_rules",
     Column("project", String(32), primary_key=True),
-    Column("model", String(128), primary_key=True),
+    Column("model", String(256), primary_key=True),
     Column("record", JsonType, nullable=False),
 )
 VERDICT = table(
     "verdict",
     id_column(),
     project_column(),
-    Column("model", String(128), nullable=False),
+    Column("model", String(256), nullable=False),
     Column("number", Integer, nullable=False),
     Column("passed", Integer, nullable=False),
     Column("created_at", InstantType, nullable=False),
     Column("record", JsonType, nullable=False),
     Index("ix_verdict_version", "project", "model", "number"),
 )
+# Who needs a version to stay: deployments. A holder lets go by holding something else, or nothing.
+HOLD = table(
+    "model_hold",
+    Column("project", String(32), primary_key=True),
+    Column("model", String(256), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("holder", String(200), primary_key=True),
+)
+_MODEL = ("id", "name", "task", "description", "tags", "created_at", "created_by", "updated_at", "gated", "deleted_at")
+_VERSION = (
+    "id", "model", "number", "digest", "run_id", "pipeline_run_id", "created_at", "description", "tags", "deleted_at", "updated_at", "stage",
+)  # fmt: skip
+_READ = (
+    VERSION.c.model, VERSION.c.number, VERSION.c.record, VERSION.c.description, VERSION.c.tags, VERSION.c.deleted_at, VERSION.c.created_at,
+    VERSION.c.updated_at, VERSION.c.stage,
+)  # fmt: skip
 
 
 class RegistryStore:
@@ -91,12 +115,12 @@ class RegistryStore:
 
     def add_model(self, model: Model) -> None:
         """Enter a model; the unique name may refuse it."""
-        names = ("id", "name", "task", "description", "tags", "created_at", "created_by")
-        self._connection.execute(MODEL.insert().values(project=self._project, **{name: getattr(model, name) for name in names}))
+        values = {name: getattr(model, name) for name in _MODEL} | {"task": model.task or ""}
+        self._connection.execute(MODEL.insert().values(project=self._project, **values))
 
-    def find_model(self, name: str) -> Model | None:
-        """A model by name."""
-        found = self._models(MODEL.c.name == name)
+    def find_model(self, name: str, *, deleted: bool = False) -> Model | None:
+        """A model by name, a retired one only where that is asked for."""
+        found = self._models(MODEL.c.name == name, MODEL.c.deleted_at.is_not(None) if deleted else MODEL.c.deleted_at.is_(None))
         return found[0] if found else None
 
     def model(self, name: str) -> Model:
@@ -108,10 +132,12 @@ class RegistryStore:
 
     def models(self) -> tuple[Model, ...]:
         """Models by name."""
-        return tuple(self._models())
+        return tuple(self._models(MODEL.c.deleted_at.is_(None)))
 
     def change_model(self, name: str, **values: Any) -> None:
         """Change columns of a model."""
+        if "task" in values:
+            values["task"] = values["task"] or ""
         self._connection.execute(MODEL.update().where(self._of(MODEL), MODEL.c.name == name).values(**values))
 
     def next_number(self, model: str) -> int:
@@ -121,9 +147,12 @@ class RegistryStore:
 
     def add_version(self, version: ModelVersion) -> None:
         """Enter a version; the unique number may refuse it."""
-        names = ("id", "model", "number", "digest", "run_id", "pipeline_run_id", "created_at", "description", "tags", "deleted_at")
-        values = {name: getattr(version, name) for name in names}
+        values = {name: getattr(version, name) for name in _VERSION}
         self._connection.execute(VERSION.insert().values(project=self._project, record=version, **values))
+
+    def complete_version(self, version: ModelVersion) -> None:
+        """Put a version whose gaps were filled in the place of the one before."""
+        self.change_version(version.model, version.number, record=version, digest=version.digest)
 
     def version(self, model: str, number: int | None = None) -> ModelVersion:
         """A version by number, deleted ones too; without one the newest that is not deleted. Raises NotFound."""
@@ -142,7 +171,7 @@ class RegistryStore:
         return Page(items=tuple(found), next=str(found[-1].number) if len(found) == limit else None)
 
     def change_version(self, model: str, number: int, **values: Any) -> None:
-        """Change the columns of a version that may change: description, tags, deleted_at."""
+        """Change columns of a version."""
         where = and_(self._of(VERSION), VERSION.c.model == model, VERSION.c.number == number)
         self._connection.execute(VERSION.update().where(where).values(**values))
 
@@ -192,7 +221,7 @@ class RegistryStore:
     def find_rules(self, model: str) -> GateRules | None:
         """The gate rules set for a model."""
         found = self._connection.execute(select(RULES.c.record).where(self._of(RULES), RULES.c.model == model)).scalar()
-        return None if found is None else msgspec.convert(found, GateRules)
+        return None if found is None else replaced(msgspec.convert(found, GateRules), model=model)
 
     def add_verdict(self, verdict: Verdict) -> None:
         """Enter a verdict."""
@@ -202,50 +231,108 @@ class RegistryStore:
 
     def verdict(self, verdict: str) -> Verdict:
         """One verdict. Raises NotFound."""
-        found = self._connection.execute(select(VERDICT.c.record).where(self._of(VERDICT), VERDICT.c.id == verdict)).scalar()
+        found = self._connection.execute(
+            select(VERDICT.c.record, VERDICT.c.model).where(self._of(VERDICT), VERDICT.c.id == verdict)
+        ).first()
         if found is None:
             raise NotFound(f"There is no verdict {verdict!r}.", code="registry.no_verdict", hint="`rung model gate` makes one.")
-        return msgspec.convert(found, Verdict)
+        return replaced(msgspec.convert(found.record, Verdict), model=found.model)
 
     def verdicts(self, model: str, number: int | None = None, limit: int = 100) -> tuple[Verdict, ...]:
         """Verdicts on a model or a version, newest first."""
         query = select(VERDICT.c.record).where(self._of(VERDICT), VERDICT.c.model == model).order_by(VERDICT.c.id.desc()).limit(limit)
         query = query if number is None else query.where(VERDICT.c.number == number)
-        return tuple(msgspec.convert(row[0], Verdict) for row in self._connection.execute(query))
+        return tuple(replaced(msgspec.convert(row[0], Verdict), model=model) for row in self._connection.execute(query))
+
+    def holders(self, model: str, number: int | None = None) -> tuple[str, ...]:
+        """Who needs a version, or any version of a model, to stay."""
+        query = select(HOLD.c.holder).distinct().where(self._of(HOLD), HOLD.c.model == model).order_by(HOLD.c.holder)
+        query = query if number is None else query.where(HOLD.c.number == number)
+        return tuple(self._connection.execute(query).scalars())
+
+    def hold(self, holder: str, versions: Iterable[tuple[str, int]]) -> None:
+        """Let a holder need these versions and no others."""
+        self._connection.execute(HOLD.delete().where(self._of(HOLD), HOLD.c.holder == holder))
+        for model, number in sorted(set(versions)):
+            self._connection.execute(HOLD.insert().values(project=self._project, model=model, number=number, holder=holder))
+
+    def rename(self, model: str, name: str) -> None:
+        """Let everything of a model follow its new name."""
+        self._connection.execute(MODEL.update().where(self._of(MODEL), MODEL.c.name == model).values(name=name))
+        for of in (VERSION, ALIAS, MOVE, RULES, VERDICT):
+            self._connection.execute(of.update().where(self._of(of), of.c.model == model).values(model=name))
+
+    def retired_with(self, model: str, at: datetime) -> list[int]:
+        """Numbers of the versions that were retired at an instant."""
+        query = select(VERSION.c.number).where(self._of(VERSION), VERSION.c.model == model, VERSION.c.deleted_at == at)
+        return list(self._connection.execute(query.order_by(VERSION.c.number)).scalars())
+
+    def numbers(self, model: str) -> list[int]:
+        """Numbers of the versions that are not retired."""
+        query = select(VERSION.c.number).where(self._of(VERSION), VERSION.c.model == model, VERSION.c.deleted_at.is_(None))
+        return list(self._connection.execute(query.order_by(VERSION.c.number)).scalars())
+
+    def staged(self, model: str, stage: str) -> list[int]:
+        """Numbers of the versions in a stage, the one moved there last first."""
+        query = select(VERSION.c.number).where(
+            self._of(VERSION), VERSION.c.model == model, VERSION.c.stage == stage, VERSION.c.deleted_at.is_(None)
+        )
+        return list(self._connection.execute(query.order_by(VERSION.c.staged_at.desc(), VERSION.c.number.desc())).scalars())
+
+    def among(self, *, models: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> list[ModelVersion]:
+        """Versions that are not retired, of some models or runs only where they are given."""
+        query = select(*_READ).where(self._of(VERSION), VERSION.c.deleted_at.is_(None))
+        query = query if models is None else query.where(VERSION.c.model.in_(models))
+        query = query if runs is None else query.where(VERSION.c.run_id.in_(runs))
+        return self._read(self._connection.execute(query.order_by(VERSION.c.id.desc())).all())
 
     def _models(self, *where: Any) -> list[Model]:
         rows = self._connection.execute(select(MODEL).where(self._of(MODEL), *where).order_by(MODEL.c.name)).mappings().all()
-        counts = {
-            row.model: row
-            for row in self._connection.execute(
-                select(VERSION.c.model, func.count().label("versions"), func.max(VERSION.c.number).label("newest"))
-                .where(self._of(VERSION), VERSION.c.deleted_at.is_(None))
-                .group_by(VERSION.c.model)
-            )
-        }
+        names = [row["name"] for row in rows]
+        counting = (
+            select(VERSION.c.model, func.count().label("versions"), func.max(VERSION.c.number).label("newest"))
+            .where(self._of(VERSION), VERSION.c.deleted_at.is_(None))
+            .group_by(VERSION.c.model)
+        )
+        aliases = select(ALIAS.c.model, ALIAS.c.alias, ALIAS.c.number).where(self._of(ALIAS)).order_by(ALIAS.c.alias)
+        if len(names) == 1:
+            counting, aliases = counting.where(VERSION.c.model == names[0]), aliases.where(ALIAS.c.model == names[0])
+        counts = {row.model: row for row in self._connection.execute(counting)}
+        held: dict[str, dict[str, int]] = {}
+        for model, alias, number in self._connection.execute(aliases):
+            held.setdefault(model, {})[alias] = number
         found = []
         for row in rows:
             count = counts.get(row["name"])
-            names = ("id", "name", "task", "description", "tags", "created_at", "created_by")
+            values = {name: row[name] for name in _MODEL} | {"task": row["task"] or None, "gated": row["gated"] is not False}
+            values["updated_at"] = row["updated_at"] or row["created_at"]
             found.append(
                 Model(
-                    **{name: row[name] for name in names}, aliases=self.aliases(row["name"]),
-                    versions=count.versions if count else 0, newest=count.newest if count else None,
+                    **values, aliases=held.get(row["name"], {}), versions=count.versions if count else 0,
+                    newest=count.newest if count else None,
                 )
             )  # fmt: skip
         return found
 
     def _versions(self, where: Any, *, limit: int) -> list[ModelVersion]:
-        columns = VERSION.c.record, VERSION.c.description, VERSION.c.tags, VERSION.c.deleted_at
-        query = select(*columns).where(self._of(VERSION), where).order_by(VERSION.c.number.desc()).limit(limit)
+        query = select(*_READ).where(self._of(VERSION), where).order_by(VERSION.c.number.desc()).limit(limit)
+        return self._read(self._connection.execute(query).all())
+
+    def _read(self, rows: Sequence[Any]) -> list[ModelVersion]:
+        """Versions from their rows; what may change stands in columns, which go before the record."""
         found = []
         held: dict[str, dict[str, int]] = {}
-        for record, description, tags, deleted_at in self._connection.execute(query):
-            version = msgspec.convert(record, ModelVersion)
-            if version.model not in held:
-                held[version.model] = self.aliases(version.model)
-            aliases = tuple(alias for alias, number in held[version.model].items() if number == version.number)
-            found.append(msgspec.structs.replace(version, description=description, tags=tags, deleted_at=deleted_at, aliases=aliases))  # type: ignore[type-var]
+        for row in rows:
+            version = msgspec.convert(row.record, ModelVersion)
+            if row.model not in held:
+                held[row.model] = self.aliases(row.model)
+            aliases = tuple(alias for alias, number in held[row.model].items() if number == row.number)
+            found.append(
+                replaced(
+                    version, model=row.model, description=row.description, tags=row.tags, deleted_at=row.deleted_at, aliases=aliases,
+                    updated_at=row.updated_at or row.created_at, stage=row.stage or "none",
+                )
+            )  # fmt: skip
         return found
 
     def _of(self, of: Any) -> Any:
