@@ -193,6 +193,16 @@ MODEL_METRIC = table(
     Column("value", Float),
     Column("is_nan", Boolean, nullable=False),
 )
+TRACE = table(
+    "trace",
+    Column("project", String(32), primary_key=True, nullable=False),
+    Column("id", String(35), primary_key=True, nullable=False),
+    Column("experiment_number", Integer, nullable=False),
+    Column("at", InstantType, nullable=False),
+    Column("tags", JsonType, nullable=False),
+    Column("record", JsonType, nullable=False),
+    Index("ix_trace_experiment", "project", "experiment_number", "at"),
+)
 
 
 def inserting(connection: Connection) -> Any:
