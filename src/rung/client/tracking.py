@@ -14,6 +14,7 @@ from rung.core.ids import new_id
 from rung.core.records import Page
 from rung.core.references import DatasetUse
 from rung.tracking import records as r
+from rung.tracking import views as v
 from rung.tracking.capture import capture, find_lock
 from rung.tracking.logged import GetLoggedModel, LoggedModel, SearchLoggedModels
 
@@ -201,6 +202,34 @@ class TrackingVerbs:
     def logged_model(self, model: str) -> LoggedModel:
         """One logged model by its id. Raises NotFound."""
         return self._transport.call(GetLoggedModel(model=model.removeprefix("m-")))
+
+    def save_view(
+        self, name: str, filter: str = "", *, order_by: str = "", columns: Sequence[str] = (), experiment: int | None = None
+    ) -> v.SavedView:
+        """Keep a way of looking at runs under a name, for yourself; the same name again replaces it."""
+        return self._transport.call(
+            v.SaveView(name=name, filter=filter, order_by=order_by, columns=tuple(columns), experiment=experiment)
+        )
+
+    def list_views(self) -> tuple[v.SavedView, ...]:
+        """Your views of this project, by name."""
+        return self._transport.call(v.ListViews())
+
+    def delete_view(self, name: str) -> None:
+        """Forget a view of yours. Raises NotFound."""
+        self._transport.call(v.DeleteView(name=name))
+
+    def keys(self, kind: v.KeyKind, *, experiments: Sequence[int] = (), contains: str = "", limit: int = 100) -> tuple[str, ...]:
+        """Names of the metrics, params or tags that runs have."""
+        return self._transport.call(v.ListKeys(kind=kind, experiments=tuple(experiments), contains=contains, limit=limit))
+
+    def sizes(self, experiments: Sequence[int]) -> tuple[v.ExperimentSize, ...]:
+        """How many runs experiments have, by their numbers."""
+        return self._transport.call(v.SizeExperiments(experiments=tuple(experiments)))
+
+    def metric_of_runs(self, runs: Sequence[str], key: str, *, limit: int = 200) -> tuple[r.MetricSeries, ...]:
+        """One metric of many runs, each thinned to about ``limit`` points; runs without it are left out."""
+        return self._transport.call(v.MetricOfRuns(runs=tuple(runs), key=key, limit=limit))
 
     def delete(self, run: str) -> r.Run:
         """Put a run aside."""
