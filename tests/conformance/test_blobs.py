@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rung.core.digests import digest_of
 from rung.core.errors import Invalid, NotFound, Unavailable
@@ -46,14 +51,119 @@ def test_what_is_not_a_digest_is_refused(blobs: BlobStore, digest: str) -> None:
         blobs.get(digest)
 
 
-def test_damage_on_disk_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [10, 1 << 20])
+def test_damage_on_disk_is_noticed(tmp_path: Path, size: int) -> None:
     blobs = open_blobs(f"file://{tmp_path / 'blobs'}")
-    digest = blobs.put(b"abc")
-    path = Path(blobs.url(digest))
+    data = bytes(range(256)) * (size // 256 + 1)
+    digest = blobs.put(data)
+    (path,) = [p for p in (tmp_path / "blobs").rglob("*") if p.is_file() and not p.name.startswith("index") and data in p.read_bytes()]
     path.chmod(0o600)
-    path.write_bytes(b"abd")
+    held = path.read_bytes()
+    path.write_bytes(held[:-1] + b"!")
     with pytest.raises(Unavailable, match="damaged"):
         blobs.get(digest)
+
+
+def test_a_small_blob_has_a_file_for_who_needs_one_and_a_damaged_copy_is_made_anew(blobs: BlobStore) -> None:
+    digest = blobs.put(b"abc")
+    copy = Path(blobs.url(digest))
+    assert copy.read_bytes() == b"abc"
+    copy.chmod(0o600)
+    copy.write_bytes(b"abd")
+    assert Path(blobs.url(digest)).read_bytes() == b"abc"
+
+
+def test_a_moved_file_is_gone_and_kept(blobs: BlobStore, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * (1 << 20))
+    digest = blobs.put(large, move=True)
+    assert not large.exists()
+    assert blobs.get(digest) == b"x" * (1 << 20)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["put", "delete", "reopen", "compact"]), st.integers(0, 9)), max_size=40))
+def test_any_order_of_puts_deletes_and_reopenings_is_like_a_dict(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    url = f"file://{tmp_path_factory.mktemp('blobs')}"
+    blobs, held = open_blobs(url), {}
+    for act, n in steps:
+        data = bytes([n]) * (n * 20_000)
+        if act == "put":
+            held[blobs.put(data)] = data
+        elif act == "delete":
+            blobs.delete(digest_of(data))
+            held.pop(digest_of(data), None)
+        elif act == "reopen":
+            blobs.close()
+            blobs = open_blobs(url)
+        else:
+            blobs.compact()
+    assert {digest: blobs.get(digest) for digest in blobs.list()} == held
+    blobs.close()
+
+
+def test_many_writers_share_their_syncs_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = open_blobs(f"file://{tmp_path / 'blobs'}")
+    syncs = []
+    real = os.fsync
+
+    def slow(handle: int) -> None:
+        syncs.append(handle)
+        time.sleep(0.002)  # as a disk would
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with ThreadPoolExecutor(16) as pool:
+        digests = list(pool.map(lambda n: blobs.put(f"blob {n}".encode()), range(400)))
+    assert len(syncs) < 200
+    assert all(blobs.get(digest) == f"blob {n}".encode() for n, digest in enumerate(digests))
+
+
+def test_a_torn_tail_and_a_lost_index_cost_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'blobs'}"
+    blobs = open_blobs(url)
+    digests = [blobs.put(f"blob {n}".encode()) for n in range(20)]
+    blobs.close()
+    (pack,) = (tmp_path / "blobs" / "packs").glob("*.pack")
+    with pack.open("ab") as file:
+        file.write(b"RPK1\x01\xff\xff")
+    for index in (tmp_path / "blobs" / "packs").glob("index.db*"):
+        index.write_bytes(b"nonsense")
+    blobs = open_blobs(url)
+    assert sorted(blobs.list()) == sorted(digests)
+    late = blobs.put(b"after the crash")
+    blobs.close()
+    blobs = open_blobs(url)
+    assert blobs.get(late) == b"after the crash"
+    assert all(blobs.exists(digest) for digest in digests)
+    blobs.close()
+
+
+def test_two_stores_on_one_folder_see_each_others_blobs(tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'blobs'}"
+    one, two = open_blobs(url), open_blobs(url)
+    first, second = one.put(b"one"), two.put(b"two")
+    assert (one.get(second), two.get(first)) == (b"two", b"one")
+    assert len(list((tmp_path / "blobs" / "packs").glob("*.pack"))) == 2
+
+
+def test_compacting_gives_the_space_of_deleted_blobs_back(tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'blobs'}"
+    blobs = open_blobs(url)
+    digests = [blobs.put(bytes([n]) * 50_000) for n in range(20)]
+    for digest in digests[1:]:
+        blobs.delete(digest)
+    blobs.close()
+    blobs = open_blobs(url)
+    kept = blobs.put(b"in another pack")
+    assert blobs.get(digests[0]) == bytes(50_000)
+    blobs.close()
+    blobs = open_blobs(url)
+    assert blobs.compact() > 900_000
+    assert sorted(blobs.list()) == sorted([digests[0], kept])
+    assert blobs.get(digests[0]) == bytes(50_000)
 
 
 def test_nothing_half_written_stays(tmp_path: Path) -> None:

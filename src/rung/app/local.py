@@ -28,10 +28,10 @@ class LocalTransport:
         """Answer a request."""
         return self.platform.answer(request, self._who())
 
-    def put_blob(self, source: bytes | Path) -> str:
-        """Keep bytes; return their digest. Raises Denied without the right to write."""
+    def put_blob(self, source: bytes | Path, *, move: bool = False) -> str:
+        """Keep bytes; return their digest; ``move`` may take the file away. Raises Denied without the right to write."""
         self.allow("blob:write")
-        return self.platform.blobs.put(source)
+        return self.platform.blobs.put(source, move=move)
 
     def get_blob(self, digest: str) -> bytes:
         """Bytes by digest. Raises NotFound, Denied."""

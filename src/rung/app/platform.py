@@ -134,6 +134,9 @@ class Platform:
     def close(self) -> None:
         """Finish what was acknowledged and let go of the database."""
         self.database.close()
+        close = getattr(self.blobs, "close", None)
+        if close is not None:
+            close()
 
     def _run(self, request: Request[A], handler: Callable[..., Any], scope: Scope, caller: Caller) -> A:
         kind = type(request)

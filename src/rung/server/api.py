@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from rung.app.local import LocalTransport
 from rung.app.platform import Platform, request_named
 from rung.core.errors import Invalid
 from rung.core.records import invalid
+from rung.protocols.streams import download, incoming_folder, received
 from rung.server.doors import project_of, token_of
 from rung.server.openapi import openapi
 
@@ -38,9 +39,9 @@ def api_routes(platform: Platform) -> list[Route]:
         transport = transport_of(platform, request)
         digest = request.path_params["digest"]
         await to_thread.run_sync(transport.allow, "blob:read")
-        return FileResponse(
-            platform.blobs.url(digest), media_type="application/octet-stream", headers={"content-disposition": "attachment"}
-        )
+        headers = {"content-disposition": "attachment"}
+        ranged = "range" in request.headers
+        return await to_thread.run_sync(lambda: download(platform, digest, "application/octet-stream", headers, ranged=ranged))
 
     async def description(request: Request) -> Response:
         return Response(await to_thread.run_sync(_openapi_json), media_type=_JSON)
@@ -94,13 +95,10 @@ def _encoded(request: Request, answer: Any) -> Response:
 async def _receive_blob(platform: Platform, request: Request) -> str:
     transport = transport_of(platform, request)
     await to_thread.run_sync(transport.allow, "blob:write")
-    folder = platform.settings.home_path / "incoming"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        async for part in request.stream():
-            file.write(part)
-        file.flush()
-        return await to_thread.run_sync(platform.blobs.put, Path(file.name))
+    with tempfile.TemporaryDirectory(dir=incoming_folder(platform)) as folder:
+        path = Path(folder) / "blob"
+        await received(request, path)
+        return await to_thread.run_sync(lambda: transport.put_blob(path, move=True))
 
 
 @cache

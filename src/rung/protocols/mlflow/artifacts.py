@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from rung.app.local import LocalTransport
@@ -21,6 +21,7 @@ from rung.core.errors import Invalid, NotFound, RungError
 from rung.protocols.mlflow import shapes, wire
 from rung.protocols.mlflow.places import checked, located
 from rung.protocols.mlflow.routes import Answer, Call, Row, error_response, row
+from rung.protocols.streams import download, incoming_folder, received
 from rung.tracking.records import Artifact, DeleteArtifact, GetArtifact, GetExperiment, GetRun, ListArtifacts, LogArtifact
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 PROXY = "/api/2.0/mlflow-artifacts"
 BECOMES = (LogArtifact, GetArtifact, ListArtifacts, DeleteArtifact)
 _SMALL = 1 << 20
-_CHUNK = 1 << 20
 _JSON = "application/json"
 
 
@@ -66,7 +66,7 @@ def routes(make_transport: MakeTransport) -> list[BaseRoute]:
                 return await _put(request, transport, path)
             if request.method == "DELETE":
                 return await to_thread.run_sync(_delete, transport, path)
-            return await to_thread.run_sync(_get, transport, *located(path))
+            return await to_thread.run_sync(_get, transport, *located(path), "range" in request.headers)
         except RungError as error:
             return error_response(error)
 
@@ -80,7 +80,7 @@ def routes(make_transport: MakeTransport) -> list[BaseRoute]:
         try:
             query = request.query_params
             run = shapes.known_id(query.get("run_id") or query.get("run_uuid") or "", "run")
-            return await to_thread.run_sync(_get, make_transport(request), run, checked(query.get("path", "")))
+            return await to_thread.run_sync(_get, make_transport(request), run, checked(query.get("path", "")), "range" in request.headers)
         except RungError as error:
             return error_response(error)
 
@@ -95,12 +95,6 @@ def routes(make_transport: MakeTransport) -> list[BaseRoute]:
     return found
 
 
-class Download(FileResponse):
-    """A file, or ranges of it, in large pieces; never shown by a browser as a page of ours."""
-
-    chunk_size = _CHUNK
-
-
 async def _put(request: Request, transport: LocalTransport, path: str) -> Response:
     owner, inner = located(path)
     if not inner:
@@ -111,37 +105,23 @@ async def _put(request: Request, transport: LocalTransport, path: str) -> Respon
         if length.isdecimal() and int(length[:12]) <= _SMALL:
             await to_thread.run_sync(_keep, transport, owner, inner, await request.body())
         else:
-            await _stream(request, transport, owner, inner)
+            with tempfile.TemporaryDirectory(dir=incoming_folder(transport.platform)) as folder:
+                path_ = Path(folder) / "blob"
+                await received(request, path_)
+                await to_thread.run_sync(_keep, transport, owner, inner, path_)
     except ClientDisconnect:
         return Response(status_code=499)  # nobody reads it
     return Response(b"{}", media_type=_JSON)
 
 
-async def _stream(request: Request, transport: LocalTransport, owner: str, inner: str) -> None:
-    folder = transport.platform.settings.home_path / "incoming"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        gathered: list[bytes] = []
-        size = 0
-        async for part in request.stream():
-            gathered.append(part)
-            size += len(part)
-            if size >= _CHUNK:
-                await to_thread.run_sync(file.writelines, gathered)
-                gathered, size = [], 0
-        file.writelines(gathered)
-        file.flush()
-        await to_thread.run_sync(_keep, transport, owner, inner, Path(file.name))
-
-
 def _keep(transport: LocalTransport, owner: str, inner: str, content: bytes | Path) -> Artifact:
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     media = mimetypes.guess_type(inner)[0] or "application/octet-stream"
-    digest = transport.put_blob(content)
+    digest = transport.put_blob(content, move=True)
     return transport.call(LogArtifact(owner=owner, path=inner, digest=digest, size_bytes=size, media_type=media))
 
 
-def _get(transport: LocalTransport, owner: str, inner: str) -> Response:
+def _get(transport: LocalTransport, owner: str, inner: str, ranged: bool) -> Response:  # noqa: FBT001 - called in a thread by position
     if not inner:
         raise NotFound("The path names no file.", code="tracking.no_artifact", hint="List the artifacts first.")
     transport.allow("blob:read")
@@ -151,7 +131,7 @@ def _get(transport: LocalTransport, owner: str, inner: str) -> Response:
         "content-disposition": f"attachment; filename*=UTF-8''{quote(name)}", "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
     }  # fmt: skip
-    return Download(transport.platform.blobs.url(found.digest), media_type=found.media_type, headers=headers)
+    return download(transport.platform, found.digest, found.media_type, headers, ranged=ranged)
 
 
 def _delete(transport: LocalTransport, path: str) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -137,7 +136,7 @@ def link_out(model: str, step: int) -> ModelLink:
     return ModelLink(model=model_id(model), direction="out", step=step)
 
 
-def file_rows(artifacts: Sequence[Artifact], under: str) -> list[dict[str, Any]]:
+def file_rows(artifacts: tuple[Artifact, ...], under: str) -> list[dict[str, Any]]:
     """Files and folders right below a folder, as MLflow lists them: folders have no size."""
     start = under.strip("/") + "/" if under.strip("/") else ""
     found: dict[str, dict[str, Any]] = {}

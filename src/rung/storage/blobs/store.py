@@ -13,8 +13,8 @@ from rung.core.families import Family
 class BlobStore(Protocol):
     """Bytes by digest. ``put`` is durable when it returns, and storing the same bytes twice is harmless."""
 
-    def put(self, source: bytes | Path) -> str:
-        """Keep the bytes, or the file's bytes, and return their digest."""
+    def put(self, source: bytes | Path, *, move: bool = False) -> str:
+        """Keep the bytes, or the file's bytes, and return their digest; with ``move`` the file may be taken away."""
         ...
 
     def get(self, digest: str) -> bytes:
