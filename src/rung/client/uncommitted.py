@@ -21,7 +21,7 @@ _SECRET = (
     "*secret*",
     "*credential*",
     "*password*",
-    "*token*",
+    "*.token",
     ".netrc",
     ".pypirc",
 )
