@@ -137,6 +137,8 @@ class _Writer:
         return work(self._connection)
 
     def submit(self, work: Work[T]) -> Future[T]:
+        if not self._thread.is_alive():  # its answer would be waited for without end
+            raise Unavailable("The database is closed.", code="storage.closed", hint="Open the platform again.")
         answer: Future[T] = Future()
         try:
             self._queue.put((work, answer), timeout=10)
