@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rung.core.errors import Conflict
+from rung.core.errors import NotFound
 from rung.core.ids import new_id
 from rung.core.records import replaced
 from rung.governance.lineage import link, node
@@ -26,11 +26,11 @@ def store_of(scope: Scope) -> RegistryStore:
 
 
 def live_version(scope: Scope, model: str, number: int) -> r.ModelVersion:
-    """A version that is not retired, of a model that is not. Raises NotFound, Conflict."""
+    """A version that is not retired, of a model that is not. Raises NotFound."""
     store = store_of(scope)
     version = store.version(store.model(model).name, number)
     if version.deleted_at is not None:
-        raise Conflict(
+        raise NotFound(
             f"{model}:{number} is deleted.", code="registry.deleted", hint=f"`rung model restore {model} {number}` brings it back."
         )
     return version
@@ -67,7 +67,7 @@ def enter_version(scope: Scope, draft: r.ModelVersion, *, gated: bool = True) ->
     )
     store.add_version(version)
     store.change_model(draft.model, updated_at=scope.now, task=model.task or draft.task)
-    _link_origin(scope, version)
+    link_origin(scope, version)
     emit(
         scope,
         r.ModelVersionRegistered(
@@ -117,7 +117,8 @@ def moved(scope: Scope, model: str, alias: str, number: int | None, reason: str 
     )  # fmt: skip
 
 
-def _link_origin(scope: Scope, version: r.ModelVersion) -> None:
+def link_origin(scope: Scope, version: r.ModelVersion) -> None:
+    """Link a version to what it came from."""
     target = node("model_version", f"{version.model}:{version.number}")
     sources = [
         (node("run", version.run_id or ""), "produced"), (node("logged_model", version.logged_model or ""), "registered_as"),

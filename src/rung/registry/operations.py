@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from rung.core.errors import AlreadyExists, Conflict, Denied, NotFound
+from rung.core.errors import AlreadyExists, Denied, NotFound
 from rung.core.ids import new_id
 from rung.core.records import Empty, Page
 from rung.core.requests import handles
 from rung.evaluation.store import EvaluationStore
 from rung.governance.rules import may
 from rung.governance.store import GovernanceStore
-from rung.registry import finding, hooking, judging, registering, retiring, staging  # noqa: F401 - they register their handlers
+from rung.registry import finding, hooking, importing, judging, registering, retiring, staging  # noqa: F401 - they register their handlers
 from rung.registry import records as r
 from rung.registry.approving import check_approved
-from rung.registry.moving import enter_model, move_alias, who
+from rung.registry.moving import enter_model, live_version, move_alias, who
 from rung.registry.notifying import notify
 from rung.registry.rules import card, check_free, check_promotion, default_rules, merged
 from rung.registry.store import RegistryStore
@@ -104,9 +104,8 @@ def set_alias(request: r.SetAlias, scope: Scope) -> r.AliasMove:
     """The move. Raises Conflict for a protected alias, or when it does not point where the caller expected."""
     store = _store(scope)
     check_free(request.alias, store.model(request.model))
-    version, held = store.version(request.model, request.number), store.aliases(request.model).get(request.alias)
-    if version.deleted_at is not None:
-        raise Conflict(f"{request.model}:{request.number} is deleted.", code="registry.deleted", hint="Choose another version.")
+    live_version(scope, request.model, request.number)
+    held = store.aliases(request.model).get(request.alias)
     previous = held if request.expected is None else request.expected or None
     if request.expected is None and held == request.number:
         return next(iter(store.moves(request.model, request.alias, 1)))

@@ -20,6 +20,7 @@ from rung.storage.scope import Scope
 from rung.tracking.records import Artifact, Run
 from rung.tracking.store import ArtifactStore, LoggedStore, RunStore
 
+PROMPT = "mlflow.prompt.is_prompt"
 _NOTHING = r.Signature(inputs=())
 
 
@@ -55,8 +56,20 @@ class _Found:
 @handles(lg.RegisterLogged)
 def register_logged(request: lg.RegisterLogged, scope: Scope) -> Callable[[Scope], r.ModelVersion]:
     """The new version; one that says why it cannot be served when its files cannot be read. Raises NotFound, Invalid."""
-    source = parsed(request.source)
+    source = source_of(request)
     check_owner(request.source, source, request.run_id, request.logged_model)
+    draft = drafted(request, source, scope)
+    return lambda inside: enter_version(inside, draft)
+
+
+def source_of(request: lg.RegisterLogged) -> Source:
+    """What a request's source says; a prompt, which is a text in tags, has none. Raises Invalid."""
+    prompt = request.tags.get(PROMPT, "").lower() == "true" and not set("/:\\.") & set(request.source)
+    return Source(elsewhere=True) if prompt else parsed(request.source)
+
+
+def drafted(request: lg.RegisterLogged, source: Source, scope: Scope) -> r.ModelVersion:
+    """The version that a source makes, before it has a number. Raises NotFound."""
     model, found = scope.read(lambda inside: (store_of(inside).model(request.model), _looked_up(inside, request, source)))
     draft = _copy(found.copied, scope) if found.copied else _read(scope, request, source, found)
     if draft.task is not None and model.task not in {None, draft.task}:
@@ -64,14 +77,13 @@ def register_logged(request: lg.RegisterLogged, scope: Scope) -> Callable[[Scope
             draft, unservable=f"It is a {draft.task} model, and {model.name!r} holds {model.task} ones; register it under another name."
         )
     run = found.run
-    draft = replaced(
+    return replaced(
         draft, model=model.name, source=request.source, run_link=request.run_link, tags=request.tags, description=request.description,
         run_id=request.run_id or draft.run_id, logged_model=request.logged_model or found.logged_model or draft.logged_model,
         datasets=run.datasets if run and run.datasets else draft.datasets, lock=run.lock if run else draft.lock,
         git_commit=run.git_commit if run else draft.git_commit, git_dirty=run.context.git_dirty if run else draft.git_dirty,
         pipeline_run_id=run.pipeline_run if run else draft.pipeline_run_id,
     )  # fmt: skip
-    return lambda inside: enter_version(inside, draft)
 
 
 @handles(lg.GetDownload)
@@ -158,13 +170,9 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
     """A draft of what lies at the source, told from its files as far as they can be read."""
     from rung.registry.mlmodel import FolderFile, interpret  # noqa: PLC0415 - loads Polars and the model's library
 
-    draft = r.ModelVersion(
-        id=new_id(), model=request.model, number=1, format="", files=(), signature=_NOTHING, task=None, label="", classes=(),
-        threshold=None, datasets=(), libraries={}, created_at=scope.now, created_by="",
-        digest=folder_digest(request.source, [(path, file.digest) for path, file in found.files.items()]),
-        size_bytes=sum(file.size_bytes for file in found.files.values()),
-        unservable="" if found.files else _nothing_there(request.source, source),
-    )  # fmt: skip
+    unservable = "" if found.files else _nothing_there(request.source, source)
+    draft = unread(request, scope, {path: file.digest for path, file in found.files.items()}, unservable)
+    draft = replaced(draft, size_bytes=sum(file.size_bytes for file in found.files.values()))
     if not found.files:
         return draft
     try:
@@ -180,7 +188,18 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
     return replaced(draft, digest=version_digest(draft)) if draft.format else draft
 
 
+def unread(request: lg.RegisterLogged, scope: Scope, files: dict[str, str], unservable: str) -> r.ModelVersion:
+    """A draft of which only the source is known, and digests of the files that lie there."""
+    return r.ModelVersion(
+        id=new_id(), model=request.model, number=1, format="", files=(), size_bytes=0, signature=_NOTHING, task=None, label="", classes=(),
+        threshold=None, datasets=(), libraries={}, created_at=scope.now, created_by="", source=request.source, run_link=request.run_link,
+        tags=request.tags, description=request.description, digest=folder_digest(request.source, list(files.items())), unservable=unservable,
+    )  # fmt: skip
+
+
 def _nothing_there(text: str, source: Source) -> str:
+    if source.elsewhere and ":" not in text:
+        return "It is a prompt, not a model."
     if source.elsewhere:
         return f"Its files are at {text[:300]}, which is not kept here; log the model to this server."
     return f"No files were found at {text[:300]} when it was registered; log them first, then register again."

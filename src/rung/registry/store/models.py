@@ -154,6 +154,11 @@ class RegistryStore:
         """Put a version whose gaps were filled in the place of the one before."""
         self.change_version(version.model, version.number, record=version, digest=version.digest)
 
+    def find_version(self, model: str, number: int) -> ModelVersion | None:
+        """A version by number, deleted ones too."""
+        found = self._versions(and_(VERSION.c.model == model, VERSION.c.number == number), limit=1)
+        return found[0] if found else None
+
     def version(self, model: str, number: int | None = None) -> ModelVersion:
         """A version by number, deleted ones too; without one the newest that is not deleted. Raises NotFound."""
         which = VERSION.c.number == number if number is not None else VERSION.c.deleted_at.is_(None)
