@@ -5,15 +5,23 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -21,8 +29,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from rung.core.errors import Invalid, NotFound
+from rung.core.references import Task
 from rung.registry.format import FORMATS, format_for
 from rung.registry.packing import pack
+from rung.registry.predictor import UNSCORABLE, Predictor
 
 RNG = np.random.default_rng(3)
 N = 400
@@ -44,6 +54,180 @@ def boosted() -> Pipeline:
     return Pipeline(
         [("columns", columns), ("trees", HistGradientBoostingClassifier(categorical_features=[0], max_iter=20, random_state=0))]
     )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A fitted estimator, rows of it, and what its own library answers for them."""
+
+    estimator: Any
+    frame: pl.DataFrame
+    task: Task
+    expected: np.ndarray
+    takes_null: bool
+
+
+THREE = np.searchsorted([800, 1200], FRAME["distance"].to_numpy())
+MATRIX = NUMBERS.to_numpy().astype(np.float32)
+
+
+def with_skops(task: Task) -> Example:
+    model = (
+        HistGradientBoostingRegressor(max_iter=5, random_state=0)
+        if task == "regression"
+        else HistGradientBoostingClassifier(max_iter=5, random_state=0)
+    )
+    return answered(model, FRAME.drop("carrier"), task, takes_null=True)
+
+
+def with_lightgbm(task: Task) -> Example:
+    lightgbm = pytest.importorskip("lightgbm")
+    kind = lightgbm.LGBMRegressor if task == "regression" else lightgbm.LGBMClassifier
+    return answered(kind(n_estimators=5, verbose=-1, num_threads=1), FRAME.drop("carrier").to_pandas(), task, takes_null=True)
+
+
+def with_xgboost(task: Task) -> Example:
+    xgboost = pytest.importorskip("xgboost")
+    kind = xgboost.XGBRegressor if task == "regression" else xgboost.XGBClassifier
+    return answered(kind(n_estimators=5, n_jobs=1), FRAME.drop("carrier").to_pandas(), task, takes_null=True)
+
+
+def with_onnx(task: Task) -> Example:
+    convert = pytest.importorskip("skl2onnx").to_onnx
+    model = LinearRegression() if task == "regression" else LogisticRegression(max_iter=500)
+    model.fit(MATRIX, truth(task))
+    made = convert(model, MATRIX[:1], options=None if task == "regression" else {"zipmap": task == "binary"})
+    return Example(made, NUMBERS, task, scored(model, MATRIX, task), takes_null=False)
+
+
+def truth(task: Task) -> np.ndarray:
+    return {"binary": LATE.astype(int), "multiclass": THREE, "regression": FRAME["distance"].to_numpy() * 2}[task]
+
+
+def scored(model: Any, rows: Any, task: Task) -> np.ndarray:
+    if task == "regression":
+        return model.predict(rows)
+    found = model.predict_proba(rows)
+    return found[:, 1] if task == "binary" else found
+
+
+def answered(model: Any, rows: Any, task: Task, *, takes_null: bool) -> Example:
+    model.fit(rows, truth(task))
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.from_pandas(rows)
+    return Example(model, frame, task, scored(model, rows, task), takes_null)
+
+
+EXAMPLES = {"skops": with_skops, "lightgbm": with_lightgbm, "xgboost": with_xgboost, "onnx": with_onnx}
+TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
+each_format = pytest.mark.parametrize("name", FORMATS.names())
+
+
+def test_every_format_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(FORMATS.names())
+
+
+@each_format
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_answers_as_its_own_library_after_a_round_trip(name: str, task: Task) -> None:
+    example = EXAMPLES[name](task)
+    packed = pack(example.estimator, example.frame)
+    assert (packed.format, packed.task) == (name, task)
+    loaded = FORMATS.get(name).load(packed.files, task)
+    assert np.allclose(loaded(example.frame), example.expected, rtol=1e-5, atol=1e-6)
+    assert loaded(example.frame).dtype == np.float64
+    assert np.allclose(loaded(example.frame.head(1)), example.expected[:1], rtol=1e-5, atol=1e-6)
+
+
+@each_format
+def test_equal_models_give_equal_bytes(name: str) -> None:
+    first, second = (FORMATS.get(name).save(EXAMPLES[name]("binary").estimator) for _ in range(2))
+    assert first == second
+    assert set(first) == set(pack(EXAMPLES[name]("binary").estimator, EXAMPLES[name]("binary").frame).files)
+
+
+@each_format
+@pytest.mark.parametrize("task", TASKS)
+def test_the_files_alone_tell_task_classes_and_number_of_inputs(name: str, task: Task) -> None:
+    example = EXAMPLES[name](task)
+    traits = FORMATS.get(name).traits(FORMATS.get(name).save(example.estimator))
+    assert (traits.task, len(traits.inputs)) == (task, example.frame.width)
+    assert traits.classes == {"binary": (0, 1), "multiclass": (0, 1, 2), "regression": ()}[task]
+
+
+@each_format
+def test_a_model_of_another_task_is_refused(name: str) -> None:
+    files = FORMATS.get(name).save(EXAMPLES[name]("multiclass").estimator)
+    for task in ("binary", "regression"):
+        with pytest.raises(Invalid, match="multiclass"):
+            FORMATS.get(name).load(files, task)
+
+
+@each_format
+def test_nulls_are_taken_where_the_model_takes_them_and_refused_elsewhere(name: str) -> None:
+    example = EXAMPLES[name]("regression")
+    packed = pack(example.estimator, example.frame.head(50))
+    assert all(field.nullable for field in packed.signature.inputs) == example.takes_null
+    predictor = Predictor(
+        model="late", number=1, digest="", signature=packed.signature, task="regression", classes=(), threshold=None,
+        scorer=FORMATS.get(name).load(packed.files, "regression"),
+    )  # fmt: skip
+    emptied = example.frame.head(2).with_columns(distance=pl.lit(None, dtype=pl.Float64))
+    if example.takes_null:
+        assert np.isfinite(predictor.predict_scores(emptied)).all()
+    else:
+        with pytest.raises(Invalid, match="distance has 2 nulls"):
+            predictor.predict_scores(emptied)
+
+
+@each_format
+def test_columns_are_found_by_name_and_their_number_is_checked(name: str) -> None:
+    example = EXAMPLES[name]("regression")
+    loaded = FORMATS.get(name).load(FORMATS.get(name).save(example.estimator), "regression")
+    if FORMATS.get(name).traits(FORMATS.get(name).save(example.estimator)).inputs[0].name == example.frame.columns[0] and name != "skops":
+        assert np.allclose(loaded(example.frame.select(reversed(example.frame.columns))), example.expected, rtol=1e-5)
+    with pytest.raises((Invalid, ValueError)):
+        loaded(example.frame.drop("hour"))
+
+
+@each_format
+def test_a_file_of_another_tool_is_kept_as_it_is(name: str, tmp_path: Path) -> None:
+    example = EXAMPLES[name]("regression")
+    kind = FORMATS.get(name)
+    (content,) = kind.save(example.estimator).values()
+    for ending in kind.endings:
+        if ending != ".json":
+            (tmp_path / f"model{ending}").write_bytes(content)
+            packed = pack(tmp_path / f"model{ending}", example.frame)
+            assert list(packed.files.values()) == [content]
+            assert (packed.format, packed.task) == (name, "regression")
+
+
+def damaged(data: bytes, seed: int) -> bytes:
+    """The bytes with a few changed, taken out or cut off."""
+    random = Random(seed)
+    place = random.randrange(len(data))
+    if seed % 4 == 0:
+        return data[:place]
+    if seed % 4 == 1:
+        return data[:place] + data[place + random.choice([1, 4, 8]) :]
+    changed = bytearray(data)
+    for _ in range(random.choice([1, 3, 9])):
+        changed[random.randrange(len(data))] = random.choice([0, 45, 57, 128, 255])
+    return bytes(changed)
+
+
+@each_format
+def test_a_damaged_file_is_refused_or_answers_and_never_ends_the_process(name: str) -> None:
+    example = EXAMPLES[name]("binary")
+    kind = FORMATS.get(name)
+    ((path, data),) = kind.save(example.estimator).items()
+    refused = 0
+    for seed in range(60):
+        try:
+            kind.load({path: damaged(data, seed)}, "binary")(example.frame)
+        except (Invalid, *UNSCORABLE) as error:
+            refused += isinstance(error, Invalid)
+    assert refused > 30
 
 
 CLASSIFIERS = {

@@ -1,6 +1,6 @@
-"""Files of LightGBM and XGBoost, looked through before their own parsers see them.
+"""Files of XGBoost, looked through before its own parser sees them.
 
-Both follow the child, column and category numbers of a tree without a look at the bounds: one wrong number ends the
+It follows the child, column and category numbers of a tree without a look at the bounds: one wrong number ends the
 process, or reads foreign memory. So every number that points somewhere is compared with what is there, first.
 """
 
@@ -18,26 +18,7 @@ from rung.core.errors import Invalid
 from rung.registry.format import unreadable
 from rung.registry.ubjson import read_ubjson
 
-_FAULTS = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
-
-
-def check_lightgbm(text: str) -> None:
-    """Raise Invalid for a text that is no LightGBM model, or whose trees point outside of themselves."""
-    head = lightgbm_head(text)
-    if not text.startswith("tree\n") or "end of trees" not in text or not {"feature_names", "max_feature_idx"} <= head.keys():
-        raise unreadable("The file is no LightGBM model")
-    try:
-        features = len(head["feature_names"].split(" "))
-        _must(int(head["max_feature_idx"]) == features - 1)
-        for block in text[: text.rindex("end of trees")].split("\nTree=")[1:]:
-            _check_lightgbm_tree(dict(line.partition("=")[::2] for line in block.splitlines()), features)
-    except _FAULTS:
-        raise unreadable("A tree of the LightGBM model points outside of itself") from None
-
-
-def lightgbm_head(text: str) -> dict[str, str]:
-    """The names and values before the first tree."""
-    return dict(line.partition("=")[::2] for line in text[: text.find("\nTree=")].splitlines())
+FAULTS = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 def check_xgboost(data: bytes) -> None:
@@ -45,11 +26,11 @@ def check_xgboost(data: bytes) -> None:
     try:
         found = _document(data)
         learner = found.get("Model", found)["learner"]
-    except _FAULTS as error:
+    except FAULTS as error:
         raise unreadable("The file is no XGBoost model in UBJSON or JSON", error) from None
     try:
         _check_learner(learner)
-    except _FAULTS:
+    except FAULTS:
         raise unreadable("A tree of the XGBoost model points outside of itself") from None
 
 
@@ -65,21 +46,21 @@ def _check_learner(learner: Mapping[str, Any]) -> None:
     params = learner["learner_model_param"]
     features, groups = int(params["num_feature"]), max(int(params.get("num_class", 0)), int(params.get("num_target", 1)), 1)
     for name in ("feature_names", "feature_types"):
-        _must(len(learner.get(name, ())) in {0, features})
+        must(len(learner.get(name, ())) in {0, features})
     booster = learner["gradient_booster"]
     if booster["name"] == "gblinear":
-        _must(len(booster["model"]["weights"]) == (features + 1) * groups)
+        must(len(booster["model"]["weights"]) == (features + 1) * groups)
         return
     if booster["name"] == "dart":
-        _must(len(booster["weight_drop"]) == len(booster["gbtree"]["model"]["trees"]))
+        must(len(booster["weight_drop"]) == len(booster["gbtree"]["model"]["trees"]))
         booster = booster["gbtree"]
-    _must(booster["name"] == "gbtree")
+    must(booster["name"] == "gbtree")
     model = booster["model"]
     trees = model["trees"]
-    _must(int(model["gbtree_model_param"]["num_trees"]) == len(trees) == len(model["tree_info"]))
-    _must(_within(_integers(model["tree_info"]), groups))
+    must(int(model["gbtree_model_param"]["num_trees"]) == len(trees) == len(model["tree_info"]))
+    must(within(_integers(model["tree_info"]), groups))
     if "iteration_indptr" in model:
-        _must(_segments(_integers(model["iteration_indptr"]), len(trees)))
+        must(_segments(_integers(model["iteration_indptr"]), len(trees)))
     _check_categories(model.get("cats"), features)
     for tree in trees:
         _check_xgboost_tree(tree, features)
@@ -91,20 +72,20 @@ def _check_xgboost_tree(tree: Mapping[str, Any], features: int) -> None:
     nodes = int(tree["tree_param"]["num_nodes"])
     left, right, chosen = (_integers(tree[name]) for name in ("left_children", "right_children", "split_indices"))
     lengths = {len(tree[name]) for name in ("split_conditions", "default_left", "base_weights", "sum_hessian", "loss_changes", "parents")}
-    _must(nodes >= 1 and lengths == {nodes} and len(left) == len(right) == len(chosen) == nodes)
-    _must(int(tree["tree_param"]["num_feature"]) == features)
-    _must(bool(((left == -1) == (right == -1)).all()))
-    _must(_ends(left, right))
-    _must(_within(chosen[left != -1], features))
+    must(nodes >= 1 and lengths == {nodes} and len(left) == len(right) == len(chosen) == nodes)
+    must(int(tree["tree_param"]["num_feature"]) == features)
+    must(bool(((left == -1) == (right == -1)).all()))
+    must(walk_ends(left, right))
+    must(within(chosen[left != -1], features))
     kinds = _integers(tree["split_type"]) if "split_type" in tree else np.zeros(nodes, dtype=np.int64)
-    _must(len(kinds) == nodes and _within(kinds, 2))
+    must(len(kinds) == nodes and within(kinds, 2))
     held = [_integers(tree[f"categories{part}"]) for part in ("_nodes", "_segments", "_sizes", "")] if "categories" in tree else []
     if held:
         places, starts, sizes, values = held
-        _must(len(places) == len(starts) == len(sizes) and _within(places, nodes) and bool((np.diff(places) > 0).all()))
-        _must(_within(starts, len(values) + 1) and bool((sizes >= 0).all()) and _within(starts + sizes, len(values) + 1))
-        _must(_within(values, 1 << 24))
-    _must(set(np.flatnonzero((kinds == 1) & (left != -1)).tolist()) <= set(held[0].tolist() if held else ()))
+        must(len(places) == len(starts) == len(sizes) and within(places, nodes) and bool((np.diff(places) > 0).all()))
+        must(within(starts, len(values) + 1) and bool((sizes >= 0).all()) and within(starts + sizes, len(values) + 1))
+        must(within(values, 1 << 24))
+    must(set(np.flatnonzero((kinds == 1) & (left != -1)).tolist()) <= set(held[0].tolist() if held else ()))
 
 
 def _check_categories(cats: Any, features: int) -> None:
@@ -113,41 +94,19 @@ def _check_categories(cats: Any, features: int) -> None:
         return
     for values in cats["enc"]:
         if "offsets" in values and len(values["offsets"]):
-            _must(_segments(_integers(values["offsets"]), len(values["values"])))
+            must(_segments(_integers(values["offsets"]), len(values["values"])))
     segments, order = _integers(cats["feature_segments"]), _integers(cats["sorted_idx"])
-    _must(len(segments) == features + 1 and _segments(segments, len(order)))
+    must(len(segments) == features + 1 and _segments(segments, len(order)))
     for start, end in pairwise(segments.tolist()):
-        _must(_within(order[start:end], end - start))
+        must(within(order[start:end], end - start))
 
 
-def _check_lightgbm_tree(tree: Mapping[str, str], features: int) -> None:
-    leaves = int(tree["num_leaves"])
-    splits = leaves - 1
-    _must(leaves >= 1 and len(tree["leaf_value"].split()) == leaves)
-    _must(tree.get("is_linear", "0") == "0" or _within(_words(tree["leaf_features"]), features))
-    if not splits:
-        return
-    left, right = _words(tree["left_child"]), _words(tree["right_child"])
-    _must(len(left) == len(right) == splits)
-    for child in (left, right):
-        _must(bool(((child < splits) & (child >= -leaves)).all()))
-    _must(_ends(np.where(left < 0, -1, left), np.where(right < 0, -1, right)))
-    chosen, kinds = _words(tree["split_feature"]), _words(tree["decision_type"])
-    _must(len(chosen) == len(kinds) == splits and _within(chosen, features))
-    thresholds = np.asarray(tree["threshold"].split(), dtype=np.float64)
-    _must(len(thresholds) == splits)
-    codes = thresholds[(kinds & 1) == 1]
-    if len(codes):
-        bounds, held = _words(tree["cat_boundaries"]), len(tree["cat_threshold"].split())
-        _must(_within(codes, len(bounds) - 1) and _within(bounds, held + 1) and bool((np.diff(bounds) >= 0).all()))
-
-
-def _ends(left: NDArray[np.int64], right: NDArray[np.int64]) -> bool:
+def walk_ends(left: NDArray[np.int64], right: NDArray[np.int64]) -> bool:
     """Whether a walk from the root meets nodes that exist, none of them twice; -1 ends it."""
     here, met = np.zeros(1, dtype=np.int64), 0
     while len(here):
         met += len(here)
-        if met > len(left) or not _within(here, len(left)):
+        if met > len(left) or not within(here, len(left)):
             return False
         below = np.concatenate([left[here], right[here]])
         here = below[below != -1]
@@ -158,7 +117,7 @@ def _segments(bounds: NDArray[np.int64], end: int) -> bool:
     return len(bounds) > 0 and bounds[0] == 0 and bounds[-1] == end and bool((np.diff(bounds) >= 0).all())
 
 
-def _within(values: NDArray[Any], end: int) -> bool:
+def within(values: NDArray[Any], end: int) -> bool:
     return bool(((values >= 0) & (values < end)).all())
 
 
@@ -169,10 +128,6 @@ def _integers(values: Any) -> NDArray[np.int64]:
     return found.astype(np.int64).reshape(-1)
 
 
-def _words(line: str) -> NDArray[np.int64]:
-    return np.asarray(line.split(), dtype=np.int64)
-
-
-def _must(held: bool) -> None:  # noqa: FBT001 - one claim, as in an assertion
+def must(held: bool) -> None:  # noqa: FBT001 - one claim, as in an assertion
     if not held:
         raise ValueError

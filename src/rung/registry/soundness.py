@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.registry.boosters import check_lightgbm, check_xgboost
+from rung.registry.boosters import check_xgboost
 from rung.registry.format import unreadable
+from rung.registry.lightgbm_text import checked_lightgbm
 
 _PLAIN = (str, bytes, bytearray, int, float, bool, complex, type(None), np.generic)
 _WIDEST = 5_000_000
@@ -26,8 +27,12 @@ _SMALL = 256 << 20
 _RATIO = 300
 
 
-def check_archive(data: bytes) -> None:
-    """Raise Invalid for an archive that unpacks to far more than it is, or holds a booster that points outside of itself."""
+def checked_archive(data: bytes) -> bytes:
+    """The archive, boosters inside without what predicting does not need.
+
+    Raises:
+        Invalid: it unpacks to far more than it is, or holds a booster that points outside of itself.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
@@ -41,11 +46,13 @@ def check_archive(data: bytes) -> None:
             if not isinstance(schema, dict):
                 raise unreadable("The file is no skops model")
             boosters = {"".join(pair) for pair in _classes(schema)}
-            for text in _texts(schema) if "lightgbm.basicBooster" in boosters else ():
-                check_lightgbm(text)
             for name in names if "xgboost.coreBooster" in boosters else ():
                 if name.endswith(".bin"):
                     check_xgboost(archive.read(name))
+            if "lightgbm.basicBooster" not in boosters:
+                return data
+            _shorten(schema)
+            return _with_schema(archive, schema)
     except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RecursionError, EOFError, OSError) as error:
         raise unreadable("The file is no skops model", error) from None
 
@@ -65,14 +72,22 @@ def _classes(schema: Any) -> Iterator[tuple[str, str]]:
     return ((str(node.get("__module__")), str(node.get("__class__"))) for node in _nodes_of(schema) if "__class__" in node)
 
 
-def _texts(schema: Any) -> Iterator[str]:
-    """Every text in the archive that LightGBM would read as a booster."""
+def _shorten(schema: Any) -> None:
+    """Put the checked text in the place of every text that LightGBM would read as a booster."""
     for node in _nodes_of(schema):
         content = node.get("content")
-        if isinstance(content, str):
-            found = json.loads(content) if node.get("is_json") or node.get("__loader__") == "JsonNode" else content
-            if isinstance(found, str) and found.lstrip().startswith("tree"):
-                yield found
+        if isinstance(content, str) and node.get("__loader__") == "JsonNode":
+            found = json.loads(content)
+            if isinstance(found, str) and "tree" in found[:100]:
+                node["content"] = json.dumps(checked_lightgbm(found))
+
+
+def _with_schema(archive: zipfile.ZipFile, schema: Any) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        for name in archive.namelist():
+            target.writestr(name, json.dumps(schema) if name == "schema.json" else archive.read(name))
+    return buffer.getvalue()
 
 
 def check_estimator(estimator: Any) -> None:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
-from rung.registry.boosters import check_lightgbm, lightgbm_head
 from rung.registry.format import (
     FORMATS,
     Scorer,
@@ -28,10 +27,10 @@ from rung.registry.format import (
     scores,
     unreadable,
 )
+from rung.registry.lightgbm_text import CATEGORIES, checked_lightgbm, lightgbm_head
 from rung.registry.records import Field
 
 FILE = "model.txt"
-_CATEGORIES = "pandas_categorical:"
 _BINARY = frozenset({"binary"})
 _MULTICLASS = frozenset({"multiclass", "multiclassova"})
 _UNKNOWN = frozenset({"", "custom", "none"})
@@ -123,11 +122,11 @@ def _known(text: str) -> list[int]:
 
 def _categories(text: str) -> list[list[Any]]:
     """Values of each column fitted as pandas categories, in order of those columns; the codes are their places."""
-    start = text.rfind(f"\n{_CATEGORIES}")
+    start = text.rfind(f"\n{CATEGORIES}")
     if start < 0:
         return []
     try:
-        found = json.loads(text[start + 1 + len(_CATEGORIES) :].splitlines()[0])
+        found = json.loads(text[start + 1 + len(CATEGORIES) :].splitlines()[0])
         return msgspec.convert(found, list[list[str | int | float | bool]] | None) or []
     except (ValueError, IndexError, RecursionError, msgspec.ValidationError):
         raise unreadable("The LightGBM model's categories cannot be read") from None
@@ -156,5 +155,4 @@ def _text(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = ""
-    check_lightgbm(text)
-    return text
+    return checked_lightgbm(text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -18,7 +20,7 @@ from rung.core.errors import Invalid
 from rung.core.references import Task
 from rung.registry.format import FORMATS, Scorer, Traits, check_task, columns_f, numbers, only_file, plain_class, scores, unreadable
 from rung.registry.records import Field
-from rung.registry.soundness import check_archive, check_estimator
+from rung.registry.soundness import check_estimator, checked_archive
 from rung.registry.trusted import TRUSTED
 
 FILE = "model.skops"
@@ -40,6 +42,9 @@ _DAMAGED = (
     RecursionError,
     OSError,
     EOFError,
+    SyntaxError,
+    TokenError,
+    zlib.error,
 )
 
 
@@ -97,6 +102,7 @@ def read_estimator(data: bytes) -> Any:
     from skops.io import loads  # noqa: PLC0415 - a second that those who serve nothing never pay
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415 - see above
 
+    data = checked_archive(data)
     named = _trusted(data)
     try:
         estimator = loads(data, trusted=named)
@@ -212,7 +218,6 @@ def _controller() -> ThreadpoolController:
 
 
 def _trusted(data: bytes) -> list[str]:
-    check_archive(data)
     from skops.io import get_untrusted_types  # noqa: PLC0415 - see read_estimator
 
     try:
