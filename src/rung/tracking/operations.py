@@ -145,14 +145,19 @@ def delete_tag(request: r.DeleteTag, scope: Scope) -> Empty:
 @handles(r.LogArtifact)
 def log_artifact(request: r.LogArtifact, scope: Scope) -> r.Artifact:
     """The named output. Raises NotFound when owner or blob is not there, Invalid for a path that climbs."""
-    checked_path(request.path)
-    _owned(scope, request.owner)
     if not scope.blobs.exists(request.digest):
         raise NotFound(f"There is no blob {request.digest}.", code="tracking.no_blob", hint="Upload the bytes first.")
-    artifact = r.Artifact(
-        owner=request.owner, path=request.path, digest=request.digest, size_bytes=request.size_bytes, media_type=request.media_type,
-        created_at=scope.now,
-    )  # fmt: skip
+    return name_blob(scope, request.owner, request.path, request.digest, request.size_bytes, request.media_type)
+
+
+def name_blob(scope: Scope, owner: str, path: str, digest: str, size_bytes: int, media_type: str) -> r.Artifact:
+    """The artifact that a blob, which is there, becomes. Raises NotFound for its owner, Invalid for a path that climbs.
+
+    Foreign protocols call this with what they have just stored themselves.
+    """
+    checked_path(path)
+    _owned(scope, owner)
+    artifact = r.Artifact(owner=owner, path=path, digest=digest, size_bytes=size_bytes, media_type=media_type, created_at=scope.now)
     _artifacts(scope).set(artifact)
     return artifact
 

@@ -1,4 +1,4 @@
-"""The hot path in front of the web framework: one body, one batch, one share in the writer's next commit.
+"""The hot path in front of the web framework: one body, one batch or small file, one share in the writer's next commit.
 
 A batch goes through the door once: the token is identified, the permission of ``LogBatch`` is asked, then the decoded
 points go straight to the writer without leaving the event loop for another thread.
@@ -7,6 +7,7 @@ points go straight to the writer without leaving the event loop for another thre
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,12 +18,15 @@ from rung.core.records import Empty
 from rung.protocols.mlflow import batches as rows
 from rung.protocols.mlflow import wire
 from rung.protocols.mlflow.errors import told
+from rung.protocols.mlflow.places import located
 from rung.storage.scope import Scope
-from rung.tracking.operations import write_batch
+from rung.tracking.operations import name_blob, write_batch
 from rung.tracking.records import LogBatch, MetricPoint, UpdateRun
 
 Asgi = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 _MOST_BYTES = 64 << 20
+SMALL = 128 << 10
+PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 _EMPTY = b"{}"
 _HEADERS = [(b"content-type", b"application/json")]
 
@@ -65,8 +69,12 @@ class HotPath:
         self, scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
         """Answer, or pass on."""
-        row = self._rows.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if row is None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        row = self._rows.get(scope["path"]) if scope["method"] == "POST" else None
+        small = scope["method"] == "PUT" and scope["path"].startswith(PROXY) and _length(scope) <= SMALL
+        if row is None and not small:
             await self._app(scope, receive, send)
             return
         status, body, extra = 200, _EMPTY, []
@@ -75,7 +83,10 @@ class HotPath:
             if raw is None:  # the client has gone
                 return
             who, ask = await self._door.admitted(scope["headers"])
-            await _write(who, ask, row.translate(wire.decode_json(raw, row.body)))
+            if row is None:
+                await _upload(who, scope["path"][len(PROXY) :], raw)
+            else:
+                await _write(who, ask, row.translate(wire.decode_json(raw, row.body)))
         except RungError as error:
             status, fault = told(error)
             body = wire.encode(fault)
@@ -95,6 +106,29 @@ async def _write(scope: Scope, ask: Callable[[Any], Any], batch: rows.Batch) -> 
         return Empty()
 
     await asyncio.wrap_future(scope.database.submit(work))
+
+
+async def _upload(scope: Scope, path: str, data: bytes) -> None:
+    """Keep a small artifact: its bytes in a pack, then its name."""
+    owner, inner = located(path)
+    if not inner:
+        raise Invalid(f"Invalid path: {path[:100]!r} names no file.", code="mlflow.bad_path", hint="Send the path of a file.")
+    digest = await asyncio.get_running_loop().run_in_executor(None, scope.blobs.put, data)
+    media = mimetypes.guess_type(inner)[0] or "application/octet-stream"
+
+    def work(connection: Any) -> Empty:
+        name_blob(replace(scope, open_connection=connection), owner, inner, digest, len(data), media)
+        return Empty()
+
+    await asyncio.wrap_future(scope.database.submit(work))
+
+
+def _length(scope: MutableMapping[str, Any]) -> int:
+    """Length of a body as its sender says; without one it may be anything."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() and len(value) < 10 else SMALL + 1  # noqa: PLR2004 - longer is no small body
+    return SMALL + 1
 
 
 def _ask(ask: Callable[[Any], Any], batch: rows.Batch) -> None:

@@ -6,9 +6,17 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
+from rung.core.clock import to_micros
 from rung.core.errors import NotFound
+from rung.storage.raw import Raw
 from rung.tracking.records import Artifact
-from rung.tracking.store.tables import ARTIFACT, fields, inserting
+from rung.tracking.store.tables import ARTIFACT
+
+_SET = (
+    "INSERT INTO artifact (owner, path, project, digest, size_bytes, media_type, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (owner, path, project) DO UPDATE SET digest = excluded.digest, size_bytes = excluded.size_bytes,"
+    " media_type = excluded.media_type, created_at = excluded.created_at"
+)
 
 
 class ArtifactStore:
@@ -20,10 +28,11 @@ class ArtifactStore:
 
     def set(self, artifact: Artifact) -> None:
         """Enter an artifact in place of one of the same path."""
-        values = {"project": self._project, **fields(artifact)}
-        insert = inserting(self._connection)(ARTIFACT).values(**values)
-        changed = {name: insert.excluded[name] for name in ("digest", "size_bytes", "media_type", "created_at")}
-        self._connection.execute(insert.on_conflict_do_update(index_elements=["owner", "path", "project"], set_=changed))
+        values = (
+            artifact.owner, artifact.path, self._project, artifact.digest, artifact.size_bytes, artifact.media_type,
+            to_micros(artifact.created_at),
+        )  # fmt: skip
+        Raw(self._connection).change(_SET, values)
 
     def find(self, owner: str, path: str) -> Artifact | None:
         """An artifact by its path."""
