@@ -14,6 +14,7 @@ from rung.core.requests import handles
 from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.registry.moving import store_of
+from rung.registry.registering import PROMPT
 from rung.storage.scope import Scope
 from rung.tracking.paging import sorted_page
 
@@ -34,7 +35,6 @@ _VERSION_MLFLOW = {
     "name": "model", "run_id": "run_id", "source_path": "source", "version_number": "number", "version": "number",
     "creation_timestamp": "created_at", "last_updated_timestamp": "updated_at",
 }  # fmt: skip
-_PROMPT = "mlflow.prompt.is_prompt"
 
 
 @handles(lg.SearchModels)
@@ -43,8 +43,8 @@ def search_models(request: lg.SearchModels, scope: Scope) -> Page[r.Model]:
     names = _MODEL_MLFLOW if request.dialect == "mlflow" else _MODEL
     expression, orders = _asked(request, names, (OrderBy(entity="attribute", key="name"),))
     items = store_of(scope).models()
-    if request.dialect == "mlflow" and all(part.key != _PROMPT for part in comparisons(expression)):
-        items = tuple(item for item in items if item.tags.get(_PROMPT, "").lower() != "true")
+    if request.dialect == "mlflow" and all(part.key != PROMPT for part in comparisons(expression)):
+        items = tuple(item for item in items if item.tags.get(PROMPT, "").lower() != "true")
     return _page(items, expression, orders, names, lambda item: item.name, request)
 
 
@@ -96,7 +96,7 @@ def _page(
 
 def _value(item: r.Model | r.ModelVersion, names: dict[str, str], entity: str, key: str) -> Value:
     if entity == "tag":
-        return item.tags.get(key)
+        return item.tags.get(key, "false" if key == PROMPT else None)  # its client asks for those that are not prompts
     held = getattr(item, names[key])
     if isinstance(held, datetime):
         return int(held.timestamp() * 1000) if key.endswith("timestamp") else held.isoformat()

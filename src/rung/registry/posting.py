@@ -46,6 +46,8 @@ def signature(secret: str, delivery: str, timestamp: str, body: str) -> str:
 def checked_address(url: str, *, allow_private: bool) -> tuple[SplitResult, str]:
     """The parts of a URL and the address to connect to. Raises Invalid for one nobody outside may be told at."""
     parts = _parts(url)
+    if parts.scheme != "https" and not allow_private:
+        raise Invalid(f"{url[:200]!r} is not encrypted on its way.", code="registry.bad_webhook_url", hint="Use an https:// address.")
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port or _PORTS[parts.scheme], type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
