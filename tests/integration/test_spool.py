@@ -174,3 +174,67 @@ def test_a_run_without_a_block_ends_as_its_process_ends(client: Client, home: Pa
     )
     found = client.tracking.get("endings:1")
     assert (found.status, found.metrics) == (status, {"x": 1.0})
+
+
+def test_the_next_process_of_a_spool_sends_what_a_killed_one_left(fresh_server: RunningServer, tmp_path: Path) -> None:
+    spool, run_id = tmp_path / "spool", new_id()
+    killed = f"""
+import os, signal, rung, rung.client.outbox as outbox
+outbox.GATHER_S = 60  # nothing leaves before the end
+rung.start_run("left", run_id={run_id!r})
+for step in range(1000):
+    rung.log_metric("loss", 0.5, step)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    following = """
+import sys, time, pathlib, rung
+with rung.start_run("next"):
+    folder, deadline = pathlib.Path(sys.argv[1]), time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+"""
+    inside = environment(fresh_server, spool)
+    subprocess.run([sys.executable, "-c", killed], env=inside, cwd=tmp_path, check=False, timeout=60)
+    assert (spool / run_id).is_dir()
+    assert (spool.stat().st_mode & 0o777, (spool / run_id).stat().st_mode & 0o777) == (0o700, 0o700)
+    subprocess.run([sys.executable, "-c", following, str(spool / run_id)], env=inside, cwd=tmp_path, check=True, timeout=60)
+    assert not (spool / run_id).exists()
+    with connect(fresh_server.url, fresh_server.token) as client:
+        assert all_steps(client, run_id, "loss") == list(range(1000))
+
+
+def test_forks_and_processes_log_to_one_run_side_by_side(fresh_server: RunningServer, tmp_path: Path) -> None:
+    program = """
+import multiprocessing, os, rung
+
+def by_fork(number):
+    for step in range(500):
+        rung.log_metric(f"fork{number}", float(step), step)
+    rung.log_param(f"fork{number}", number)
+
+def by_spawn(run, number):
+    with run:
+        for step in range(500):
+            rung.log_metric(f"spawn{number}", float(step), step)
+
+if __name__ == "__main__":
+    with rung.start_run("ranks") as run:
+        forking, spawning = multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")
+        children = [forking.Process(target=by_fork, args=(n,)) for n in range(3)]
+        children += [spawning.Process(target=by_spawn, args=(run, n)) for n in range(2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        assert [child.exitcode for child in children] == [0] * 5
+"""
+    (tmp_path / "ranks.py").write_text(program)
+    spool = tmp_path / "spool"
+    subprocess.run([sys.executable, "ranks.py"], env=environment(fresh_server, spool), cwd=tmp_path, check=True, timeout=120)
+    with connect(fresh_server.url, fresh_server.token) as client:
+        found = client.tracking.get("ranks:1")
+        assert found.status == "succeeded"
+        assert found.params == {f"fork{n}": n for n in range(3)}
+        for key in [f"fork{n}" for n in range(3)] + [f"spawn{n}" for n in range(2)]:
+            assert all_steps(client, found.id, key) == list(range(500))
+    assert list(spool.iterdir()) == []

@@ -29,6 +29,7 @@ from rung.tracking.records import Artifact, FinishRun, LogArtifact, LogBatch, Ru
 
 A = TypeVar("A")
 _clock = SystemClock()
+_HASTE_S = 4.0
 current: ContextVar[ActiveRun | None] = ContextVar("rung_current_run", default=None)
 _alive: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
 
@@ -48,6 +49,7 @@ class ActiveRun:
         self.closed = False
         self.at_end: list[Callable[[], None]] = []
         self._client = client
+        self._inherited: Client | None = None
         self._outbox = outbox
         self._owned = owned
         self._forked = False
@@ -58,15 +60,16 @@ class ActiveRun:
     @property
     def client(self) -> Client:
         """The client it was opened with. Raises Unavailable for an offline run."""
-        if self._client is None:
+        reached = self._reached()
+        if reached is None:
             why = "belongs to a process this one was forked from" if self._forked else "is offline"
             raise Unavailable(f"Run {self.id} {why}.", code="tracking.offline", hint="Only log to it here.")
-        return self._client
+        return reached
 
     @property
     def offline(self) -> bool:
         """Whether everything stays in the spool until ``rung sync``."""
-        return self._client is None
+        return self._client is None and not self._forked
 
     def log_metric(self, key: str, value: float, step: int = 0) -> None:
         """Log one value; it arrives within half a second. Raises Invalid for what is no number, naming it."""
@@ -134,9 +137,10 @@ class ActiveRun:
 
     def put_blob(self, content: bytes | Path) -> str:
         """Bring bytes to the platform, or when it is away or the run offline to the spool; return their digest."""
-        if self._client is not None:
+        reached = self._reached()
+        if reached is not None and not self._is_away():
             try:
-                return self._client.transport.put_blob(content)
+                return reached.transport.put_blob(content)
             except Unavailable:
                 if self._outbox is None:
                     raise
@@ -146,9 +150,10 @@ class ActiveRun:
         """The answer to a request; None when the platform is away or the run offline: then it waits in the spool."""
         if self.closed:
             raise _closed(self.id)
-        if self._client is not None:
+        reached = self._reached()
+        if reached is not None and not self._is_away():
             try:
-                return self._client.transport.call(request)
+                return reached.transport.call(request)
             except Unavailable:
                 if self._outbox is None:
                     raise
@@ -160,7 +165,7 @@ class ActiveRun:
         if self._outbox is not None:
             self._outbox.flush(patience_s)
 
-    def finish(self, status: Status = "succeeded", error: str = "", *, patience_s: float = PATIENCE_S) -> Run | None:
+    def finish(self, status: Status = "succeeded", error: str = "", *, patience_s: float | None = None) -> Run | None:
         """Wait for everything to arrive, and close the run if it was opened here.
 
         Returns:
@@ -168,13 +173,14 @@ class ActiveRun:
         """
         if self.closed:
             return self.known
-        for step in self.at_end:
+        for step in [] if self._forked else self.at_end:
             step()
         self._leave()
         last = FinishRun(run=self.id, status=status, error=error, ended_at=_clock.now())
         problem, answer = None, None
         try:
-            self.flush(patience_s)
+            # Whoever sent SIGTERM or Ctrl-C waits.
+            self.flush(patience_s or (_HASTE_S if status == "cancelled" else PATIENCE_S))
         except Unavailable:
             pass  # what stays is told by _shut
         except RungError as refused:
@@ -189,6 +195,11 @@ class ActiveRun:
             raise problem
         self.known = answer or self.known
         return answer
+
+    def look_after_children(self) -> None:
+        """Send what forked children log from now on."""
+        if self._outbox is not None and not self._forked:
+            self._outbox.look_after_others()
 
     def end_with_process(self, status: Status, error: str) -> None:
         """Close the run because its process ends."""
@@ -244,13 +255,21 @@ class ActiveRun:
         how = "is kept offline" if self.offline else "has not arrived whole; the rest lies"
         sys.stderr.write(f"rung: run {self.id} {how} in {self._outbox.folder.path}. Send it: rung sync\n")
 
+    def _reached(self) -> Client | None:
+        """The client; in a forked child one of its own, opened when it is first needed."""
+        if self._inherited is not None:
+            self._client, self._inherited = reopened(self._inherited), None
+        return self._client
+
+    def _is_away(self) -> bool:
+        return self._outbox is not None and self._outbox.away
+
     def _after_fork(self) -> None:
-        """In a forked child: another journal, another connection; closing the run is left to the parent."""
+        """In a forked child: another journal, another connection; sending and closing are left to the parent."""
         self._owned, self._forked = False, True
-        if self._client is not None:
-            self._client = reopened(self._client)
+        self._inherited, self._client = self._inherited or self._client, None
         if self._outbox is not None:
-            self._outbox.after_fork(self._client.transport if self._client is not None else None)
+            self._outbox.after_fork()
 
 
 def enter(run: ActiveRun) -> None:
@@ -273,4 +292,9 @@ def _after_fork_in_child() -> None:
         run._after_fork()  # noqa: SLF001 - a hook of this module's own class
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _after_fork_in_parent() -> None:
+    for run in list(_alive):
+        run.look_after_children()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_fork_in_parent)

@@ -48,7 +48,7 @@ class Outbox:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._failure: RungError | None = None
-        self._away = False
+        self.away = False
         self._sent = 0
         self._refused_until = 0.0
 
@@ -126,12 +126,16 @@ class Outbox:
             seen = self._sent
             thread.join(5.0)
 
-    def after_fork(self, transport: Transport | None) -> None:
-        """In a forked child: a journal of one's own, which the parent sends, or over ``transport`` this process once the parent is gone."""
+    def after_fork(self) -> None:
+        """In a forked child: a journal of one's own, which the parent sends."""
         self._writer.after_fork()
         self.folder.unlock()
-        self._transport = transport
+        self._transport = None
         self._begin()
+
+    def look_after_others(self) -> None:
+        """Send what other processes of this machine log to the run, even when this one logs nothing."""
+        self._stir()
 
     def _stir(self) -> None:
         self._stirred.set()
@@ -171,14 +175,14 @@ class Outbox:
                 self._sent += 1
                 self._moved.set()
         except RungError as error:
-            if error.kind == "unavailable" and not self._away:
-                self._away = True
+            if error.kind == "unavailable" and not self.away:
+                self.away = True
                 _say(f"{error.message} What is logged stays in {self.folder.path} and is sent when the platform answers again.")
             self._failure = error  # told by the next flush, in the thread that can answer it
             self._moved.set()
             return False
-        if self._away:
-            self._away = False
+        if self.away:
+            self.away = False
             _say("The platform answers again; all that waited has been sent.")
         self._failure = None
         return True

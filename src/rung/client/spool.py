@@ -62,7 +62,8 @@ class RunFolder:
     def prepare(self, note: Note) -> None:
         """Make the folder and its note. Raises Unavailable when it cannot be written."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.mkdir(exist_ok=True, mode=0o700)
             if not (self.path / _NOTE).exists():
                 part = self.path / f"{_NOTE}.{os.getpid()}"
                 part.write_bytes(msgspec.json.encode(note))
