@@ -68,3 +68,7 @@ class GovernanceVerbs:
     def waiting_events(self) -> int:
         """Events that a subscriber has not had yet; 0 when the platform has caught up."""
         return self._transport.call(r.CountWaiting())
+
+    def collect_garbage(self, *, older_than_days: float = 30.0, grace_hours: float = 24.0, dry_run: bool = False) -> r.Collected:
+        """Remove for good what was deleted long ago, and blobs that nothing names any more."""
+        return self._transport.call(r.CollectGarbage(older_than_days=older_than_days, grace_hours=grace_hours, dry_run=dry_run))

@@ -10,11 +10,14 @@ from rung.core.errors import AlreadyExists, Denied, NotFound
 from rung.core.ids import new_id
 from rung.core.records import Page, replaced
 from rung.core.requests import handles
+from rung.governance import collecting as _collecting
 from rung.governance import records as r
 from rung.governance.rules import GENESIS, chained, content, token_valid, verify
 from rung.governance.store import GovernanceStore
 from rung.storage.outbox import count_undelivered, emit
 from rung.storage.scope import Scope
+
+__all__ = ["_collecting"]  # imported so that its handler is known
 
 
 @handles(r.CreateProject)

@@ -231,6 +231,26 @@ class TraceLineage(Request[Trace]):
     depth: Annotated[int, Meta(ge=1, le=100)] = 30
 
 
+class Collected(Record):
+    """What was removed for good, or with ``dry_run`` would be: things by kind, and blobs with their bytes."""
+
+    removed: dict[str, int]
+    blobs: Count
+    freed_bytes: Count
+    dry_run: bool
+
+
+class CollectGarbage(Request[Collected]):
+    """Remove for good what was deleted before ``older_than_days``, and blobs older than ``grace_hours`` that nothing names."""
+
+    operation = "governance.collect_garbage"
+    permission = "storage:admin"
+    effect: ClassVar[Effect] = "work"
+    older_than_days: Annotated[float, Meta(ge=0, le=36_500)] = 30.0
+    grace_hours: Annotated[float, Meta(ge=0, le=87_600)] = 24.0
+    dry_run: bool = False
+
+
 class CountWaiting(Request[Count]):
     """Events of the project that a subscriber has not had yet; 0 when the platform has caught up with what happened."""
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -75,6 +76,16 @@ class LocalBlobs:
         if place is None:
             raise _missing(digest)
         return place[2]
+
+    def stored_at(self, digest: str) -> datetime:
+        """When a blob was kept. Raises NotFound."""
+        path = self._path(digest)
+        if path.is_file():
+            return datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+        stamp = self._packs.stamp(_raw(digest))
+        if stamp is None:
+            raise _missing(digest)
+        return datetime.fromtimestamp(stamp / 1e9, tz=UTC)
 
     def list(self) -> Iterator[str]:
         """Every digest kept, in order."""

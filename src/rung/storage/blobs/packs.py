@@ -92,6 +92,14 @@ class Packs:
             found = self._looked_up(digest)
         return found
 
+    def stamp(self, digest: bytes) -> int | None:
+        """When a blob was appended, in ns since 1970; None when it is not here."""
+        if self.place(digest) is None:
+            return None
+        with self._index_lock:
+            row = self._opened().execute("SELECT stamp FROM blob WHERE digest = ?", (digest,)).fetchone()
+        return None if row is None else int(row[0])
+
     def digests(self) -> Iterator[bytes]:
         """Every digest kept."""
         self._scan()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, select
 
-from rung.core.clock import from_micros
+from rung.core.clock import from_micros, to_micros
 from rung.core.errors import NotFound
 from rung.core.references import DatasetUse
 from rung.storage.raw import Raw
@@ -163,6 +164,20 @@ class RunStore:
         return [
             _run(heads[run], params.get(run, {}), tags.get(run, {}), latest.get(run, ()), points=points) for run in ids if run in heads
         ]  # fmt: skip
+
+    def deleted_before(self, at: datetime, limit: int) -> list[str]:
+        """Ids of runs put aside before an instant, by themselves or with their experiment."""
+        micros = to_micros(at)
+        sql = (
+            "SELECT r.id FROM run r JOIN experiment e ON e.project = r.project AND e.number = r.experiment_number"
+            " WHERE r.project = ? AND (r.deleted_at < ? OR e.deleted_at < ?) LIMIT ?"
+        )
+        return [row[0] for row in self._raw.rows(sql, (self._project, micros, micros, limit))]
+
+    def any_of(self, experiment_number: int) -> bool:
+        """Whether an experiment has a run, deleted ones too."""
+        sql = "SELECT 1 FROM run WHERE project = ? AND experiment_number = ? LIMIT 1"
+        return bool(self._raw.rows(sql, (self._project, experiment_number)))
 
     def remove(self, run: str) -> None:
         """Forget a run for good, but for its points and artifacts."""
