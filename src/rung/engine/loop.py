@@ -16,6 +16,7 @@ from rung.engine.driver import Driver, LeaseLost, Listener
 from rung.engine.executors import EXECUTORS, Executor
 from rung.engine.host import Host, ServiceTransport
 from rung.engine.loop_subscribers import load_subscribers
+from rung.engine.postman import Postman
 from rung.engine.reproduction import compare_runs, restored
 from rung.pipelines.authoring import Pipeline
 from rung.pipelines.describing import described
@@ -57,6 +58,7 @@ class Engine:
         self._known: tuple[PipelineInfo, ...] = ()
         self._began = time.monotonic()
         self._pack_at = 0.0
+        self._postman = Postman(platform)
         load_subscribers()
 
     def start(self) -> None:
@@ -76,6 +78,7 @@ class Engine:
         for driver in drivers:
             driver.lost.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._postman.close()
         for executor in self._executors.values():
             executor.close()
         now = self.platform.clock.now()
@@ -106,6 +109,7 @@ class Engine:
         worked |= self._schedules()
         worked |= self._reap()
         worked |= self._pack()
+        worked |= self._postman.tick()
         return self._claim() or worked
 
     def register(self) -> tuple[PipelineInfo, ...]:

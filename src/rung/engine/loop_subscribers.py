@@ -14,7 +14,8 @@ from rung.core.events import on
 from rung.data.records import DatasetVersionAdded
 from rung.monitoring.records import AlertRaised, Diagnose, IncidentDiagnosed, IncidentOpened, LabelsAdded
 from rung.pipelines.records import FireTriggers, GetPipelineRun
-from rung.registry.records import CHAMPION, GatePassed, GetVersion, Promote
+from rung.registry.records import CHAMPION, GatePassed, GetVersion, ModelRenamed, Promote
+from rung.registry.webhooks import ListWebhooks, TellRunFinished
 from rung.serving.records import (
     AbortCanary,
     CanaryJudged,
@@ -25,7 +26,8 @@ from rung.serving.records import (
     PromoteCanary,
     StartCanary,
 )
-from rung.value.records import Decide, DecisionMade, GetDecision
+from rung.tracking.records import RunFinished
+from rung.value.records import Decide, DecisionMade, FollowRenamed, GetDecision
 
 CANARY_SHARE = 0.2
 
@@ -122,6 +124,19 @@ def move_champion(event: DeploymentChanged, transport: Any) -> None:
     if held != event.number:
         reason = f"Its canary on {event.deployment} became the stable version."
         transport.call(Promote(model=event.model, number=event.number, alias=CHAMPION, reason=reason))
+
+
+@on(RunFinished)
+def tell_run_finished(event: RunFinished, transport: Any) -> None:
+    """Webhooks that listen to ends of runs are told of this one."""
+    if any("run.finished" in webhook.events for webhook in transport.call(ListWebhooks(limit=1000)).items):
+        transport.call(TellRunFinished(run=event.run))
+
+
+@on(ModelRenamed)
+def rename_in_value(event: ModelRenamed, transport: Any) -> None:
+    """What a model is worth follows its new name."""
+    transport.call(FollowRenamed(model=event.model, previous=event.previous))
 
 
 def _deployment(transport: Any, name: str) -> Deployment | None:

@@ -79,7 +79,7 @@ def drafted(request: lg.RegisterLogged, source: Source, scope: Scope) -> r.Model
     run = found.run
     return replaced(
         draft, model=model.name, source=request.source, run_link=request.run_link, tags=request.tags, description=request.description,
-        run_id=request.run_id or draft.run_id, logged_model=request.logged_model or found.logged_model or draft.logged_model,
+        run_id=request.run_id or (run.id if run else draft.run_id), logged_model=request.logged_model or found.logged_model or draft.logged_model,
         datasets=run.datasets if run and run.datasets else draft.datasets, lock=run.lock if run else draft.lock,
         git_commit=run.git_commit if run else draft.git_commit, git_dirty=run.context.git_dirty if run else draft.git_dirty,
         pipeline_run_id=run.pipeline_run if run else draft.pipeline_run_id,

@@ -7,18 +7,30 @@ from collections.abc import Callable
 import msgspec
 
 from rung.core.digests import digest_of
-from rung.core.errors import Invalid, NotFound
+from rung.core.errors import Conflict, Invalid, NotFound
 from rung.core.ids import new_id
-from rung.core.records import replaced
+from rung.core.records import Empty, replaced
 from rung.core.requests import handles
 from rung.governance.lineage import link, node
 from rung.governance.store import GovernanceStore
 from rung.monitoring.records import SetIncidentDecision
+from rung.registry.store import RegistryStore
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 from rung.value import records as r
 from rung.value.policy import POLICIES
 from rung.value.store import ValueStore
+
+
+@handles(r.FollowRenamed)
+def follow_renamed(request: r.FollowRenamed, scope: Scope) -> Empty:
+    """Renames, once the registry has. Raises NotFound for a model of that name, Conflict while the old name is a model's."""
+    registry = RegistryStore(scope.connection, scope.project)
+    registry.model(request.model)
+    if registry.find_model(request.previous) is not None:
+        raise Conflict(f"{request.previous!r} is a model.", code="value.not_renamed", hint="Rename the model first.")
+    _store(scope).rename_model(request.previous, request.model)
+    return Empty()
 
 
 @handles(r.SetMatrix)

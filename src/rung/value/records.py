@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from rung.core.events import Event
-from rung.core.records import Count, Digest, Id, Instant, Key, Line, ModelName, Name, Number, Record, Share, Text
+from rung.core.records import Count, Digest, Empty, Id, Instant, Key, Line, ModelName, Name, Number, Record, Share, Text
 from rung.core.requests import Effect, Request
 from rung.value.figures import Action as Action
 from rung.value.figures import BaselineKind as BaselineKind
@@ -422,6 +422,15 @@ class ListRehearsals(Request[tuple[Rehearsal, ...]]):
     permission = "value:read"
     effect: ClassVar[Effect] = "read"
     model: ModelName | None = None
+
+
+class FollowRenamed(Request[Empty]):
+    """Let what is recorded of a model's value follow its new name; the engine asks this when a model is renamed."""
+
+    operation = "value.follow_renamed"
+    permission = "value:write"
+    model: ModelName
+    previous: ModelName
 
 
 class DecisionMade(Event):

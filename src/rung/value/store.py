@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, Integer, String, UniqueConstraint, func, select
+from sqlalchemy import Column, Connection, Integer, String, UniqueConstraint, and_, func, select
 
 from rung.core.errors import NotFound
 from rung.core.records import Record
@@ -207,6 +207,15 @@ class ValueStore:
         query = query if model is None else query.where(REALISED.c.model == model)
         query = query if decision is None else query.where(REALISED.c.decision == decision)
         return self._bodies(query.order_by(REALISED.c.id.desc()), r.RealisedGain)
+
+    def rename_model(self, model: str, name: str) -> None:
+        """Let every record of a model follow its new name."""
+        for of in (MATRIX, POLICY, REPORT, REHEARSAL, GOAL, LEDGER, DECISION, REALISED):
+            mine = and_(of.c.project == self._project, of.c.model == model)
+            key = of.c.id if "id" in of.c else of.c.model
+            for held, body in self._connection.execute(select(key, of.c.body).where(mine)).all():
+                renamed = {**body, "model": name}
+                self._connection.execute(of.update().where(mine, key == held).values(model=name, body=renamed))
 
     def _bodies(self, query: Any, kind: type[R]) -> tuple[R, ...]:
         return tuple(msgspec.convert(body, kind) for body in self._connection.execute(query).scalars())
