@@ -26,7 +26,7 @@ from rung.tracking.store import ArtifactStore, LoggedStore, PointStore, RunSearc
 from rung.tracking.store.points import Point
 
 __all__ = ["_experiments", "_importing", "_modelling", "_purging", "_viewing"]  # imported so that their handlers are known
-_PACKED_AT_ONCE = 4
+_PACKED_AT_ONCE = 2
 
 
 @handles(r.StartRun)

@@ -41,6 +41,8 @@ _ADD_ARRAYS = (
     "INSERT INTO metric_point (series, step, at, value, is_nan)"
     " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::float8[], %s::bool[]) ON CONFLICT DO NOTHING"
 )
+_ADD_CHUNK = "INSERT INTO metric_chunk (series, first_step, last_step, points, data, summary) VALUES (?, ?, ?, ?, ?, ?)"
+_CHUNKS_AT_ONCE = 8  # so that nobody waits long for the writer
 _COUNT = "UPDATE metric_series SET tail = tail + ? WHERE id = ?"
 
 
@@ -108,20 +110,26 @@ class PointStore:
         return [int(number) for number in self._connection.execute(query).scalars()]
 
     def pack(self, series: int) -> int:
-        """Move what fills whole chunks from a series' tail into chunks; the number of points moved."""
-        from rung.tracking.chunks import cut, encoded  # noqa: PLC0415 - see tail
+        """Move what fills whole chunks from the beginning of a series' tail into chunks; the number of points moved."""
+        from rung.tracking.chunks import Points, cut, encoded  # noqa: PLC0415 - see tail
 
-        tail = self.tail(series)
-        moved = 0
+        most = PACK_FROM * _CHUNKS_AT_ONCE
+        sql = "SELECT step, at, value, is_nan FROM metric_point WHERE series = ? ORDER BY step, at LIMIT ?"
+        tail = Points.of_rows(self._raw.rows(sql, (series, most)))
+        moved, last, at = 0, 0, 0
         for part in cut(tail, PACK_FROM):
             data, summary = encoded(part)
             first, last, at = int(part.steps[0]), int(part.steps[-1]), int(part.ats[-1])
-            values = {"series": series, "first_step": first, "last_step": last, "points": len(part), "data": data, "summary": summary}
-            self._connection.execute(CHUNK.insert().values(**values))
-            gone = (POINT.c.step < last) | ((POINT.c.step == last) & (POINT.c.at <= at))
-            self._connection.execute(delete(POINT).where(POINT.c.series == series, gone))
+            self._raw.change(_ADD_CHUNK, (series, first, last, len(part), data, summary))
             moved += len(part)
-        self._connection.execute(SERIES.update().where(SERIES.c.id == series).values(tail=len(tail) - moved))
+        if moved:
+            self._raw.change(
+                "DELETE FROM metric_point WHERE series = ? AND (step < ? OR (step = ? AND at <= ?))", (series, last, last, at)
+            )  # fmt: skip
+        # The count takes double points in, so it is set right whenever the whole tail has been seen.
+        left = len(tail) - moved if len(tail) < most else None
+        sql = "UPDATE metric_series SET tail = tail - ? WHERE id = ?" if left is None else "UPDATE metric_series SET tail = ? WHERE id = ?"
+        self._raw.change(sql, (moved if left is None else left, series))
         return moved
 
     def remove(self, run: str) -> None:
