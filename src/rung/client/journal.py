@@ -66,7 +66,7 @@ class Writer:
         self._keys: dict[str, int] = {}
         self._path = self._folder
         self._end = self._size = 0
-        self._filled: list[Path] = []
+        self._filled: dict[Path, int] = {}
 
     def point(self, key: str, value: float, step: int, at: int) -> bool:
         """Append a point; False when there is no room. ``at`` in microseconds since 1970."""
@@ -105,9 +105,13 @@ class Writer:
     def waiting(self) -> int:
         """Bytes appended that have not arrived, whoever sends them."""
         with self._lock:
-            self._filled = [path for path in self._filled if path.exists()]
+            self._filled = {path: end for path, end in self._filled.items() if path.exists()}
             own = 0 if self._map is None else self._end - max(MARKS.unpack_from(self._map, MARKS_AT)[1], START)
             return own + sum(path.stat().st_size for path in self._filled)
+
+    def end_of(self, path: Path) -> int:
+        """Place before which a file holds nothing but whole frames of this writer; 0 for another's."""
+        return self._end if path == self._path else self._filled.get(path, 0)
 
     def close(self) -> None:
         """Append no more; whoever sends deletes the file when it is through."""
@@ -171,7 +175,7 @@ class Writer:
         if self._map is None:
             return
         if locked:
-            self._filled.append(self._path)
+            self._filled[self._path] = self._end
         self._map.close()
         os.close(self._file)
         self._map, self._file, self._size, self._end = None, -1, 0, 0

@@ -147,7 +147,7 @@ class Outbox:
 
     def _work(self) -> None:
         assert self._transport is not None  # noqa: S101 - no thread is started without
-        dispatch, failures = Dispatch(self.folder, self._transport), 0
+        dispatch, failures = Dispatch(self.folder, self._transport, self._writer), 0
         try:
             while True:
                 self._stirred.wait(_LOOK_S)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from rung.client.journal import Writer
 from rung.client.replaying import Batch, Reader
 from rung.client.spool import RunFolder
 from rung.client.transports import Transport
@@ -24,13 +25,14 @@ SPOOLED: dict[str, type[Request[Any]]] = {kind.operation: kind for kind in _KIND
 
 
 class Dispatch:
-    """Sends for one run. Hold the folder's lock while it works."""
+    """Sends for one run. Hold the folder's lock while it works. ``writer`` is what this process itself logs through."""
 
-    def __init__(self, folder: RunFolder, transport: Transport) -> None:
+    def __init__(self, folder: RunFolder, transport: Transport, writer: Writer | None = None) -> None:
         self.folder = folder
         self.transport = transport
         self.points = 0
         self.requests = 0
+        self._writer = writer
         self._readers: dict[Path, Reader] = {}
 
     def send_one(self) -> bool:
@@ -54,7 +56,8 @@ class Dispatch:
                 reader = self._readers[path] = Reader(path)
             except FileNotFoundError:
                 return False
-        batch = reader.next() or (reader.next() if reader.abandoned() else None)
+        sure = self._writer.end_of(path) if self._writer else 0
+        batch = reader.next(sure=sure) or (reader.next() if reader.abandoned() else None)
         if batch is not None:
             reader.seal(batch)
             self._send(batch)
@@ -110,4 +113,3 @@ class Dispatch:
         except NotFound:
             return False
         return any(version.run_id == request.run_id and version.tags == request.tags for version in page.items)
-

@@ -56,7 +56,7 @@ class Process:
         self.folder.prepare(Note(run=run))
         assert self.folder.lock()
         self.writer = Writer(self.folder.path)
-        self.dispatch = Dispatch(self.folder, platform)
+        self.dispatch = Dispatch(self.folder, platform, self.writer)
 
     def send(self, times: int) -> None:
         for _ in range(times):
@@ -97,7 +97,7 @@ def test_each_point_arrives_once_whatever_dies_between_appends_and_sends(steps: 
 
     first, batch = module._FIRST, replaying.Reader.next.__defaults__
     module._FIRST = module._LATER = 4096 if small else first
-    replaying.Reader.next.__defaults__ = (7,)
+    replaying.Reader.next.__defaults__ = (7, 0)
     platform, logged, run = Platform(), [], new_id()
     try:
         with tempfile.TemporaryDirectory() as root:
