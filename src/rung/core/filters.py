@@ -263,7 +263,7 @@ class _Parser:
             self.take()
         if negated or word == "in":
             return Compare(entity=entity, key=key, operator="not_in" if negated else "in", value=self._list())
-        _refuse(f"{text!r} is no comparison of {key!r}; use = != < <= > >= LIKE ILIKE IN IS NULL.")
+        raise _refusal(f"{text!r} is no comparison of {key!r}; use = != < <= > >= LIKE ILIKE IN IS NULL.")
 
     def _value(self) -> str | int | float:
         kind, text = self.take()
@@ -271,7 +271,7 @@ class _Parser:
             return _number(text)
         if kind == "string" or (kind == "quoted" and text.startswith('"')):
             return _unquoted(text)
-        _refuse(f"{text!r} is no value; texts stand in quotes, numbers without.")
+        raise _refusal(f"{text!r} is no value; texts stand in quotes, numbers without.")
 
     def _text_value(self, operator: str) -> str:
         value = self._value()
@@ -311,4 +311,8 @@ def _unquoted(text: str) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise Invalid(message[:1000], code="filter.unreadable", hint=_HINT)
+    raise _refusal(message)
+
+
+def _refusal(message: str) -> Invalid:
+    return Invalid(message[:1000], code="filter.unreadable", hint=_HINT)
