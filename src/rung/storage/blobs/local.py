@@ -17,9 +17,9 @@ from uuid import uuid4
 import blake3
 
 from rung.core.digests import digest_of
-from rung.core.errors import Invalid, NotFound, Unavailable
+from rung.core.errors import NotFound, Unavailable
 from rung.storage.blobs.packs import Packs
-from rung.storage.blobs.store import BACKENDS
+from rung.storage.blobs.store import BACKENDS, digits_of
 
 _SMALL = 128 << 10
 
@@ -177,9 +177,7 @@ class LocalBlobs:
         return digest
 
     def _path(self, digest: str) -> Path:
-        algorithm, _, digits = digest.partition(":")
-        if algorithm != "blake3" or len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):  # noqa: PLR2004
-            raise Invalid(f"{digest!r} is not a digest.", code="blobs.bad_digest", hint="A digest is blake3: and 64 hex digits.")
+        digits = digits_of(digest)
         return self.root / digits[:2] / digits[2:]
 
 

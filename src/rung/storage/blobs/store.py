@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from rung.core.errors import Invalid
 from rung.core.families import Family
+
+_HEX = frozenset("0123456789abcdef")
+_DIGITS = 64
 
 
 class BlobStore(Protocol):
@@ -44,3 +48,11 @@ BACKENDS: Family[Callable[[str], BlobStore]] = Family("blob_backends", "rung.sto
 def open_blobs(url: str) -> BlobStore:
     """The store at a URL. Raises NotFound for an unknown scheme."""
     return BACKENDS.get(urlsplit(url).scheme or "file")(url)
+
+
+def digits_of(digest: str) -> str:
+    """The 64 hex digits of a digest. Raises Invalid for what is none."""
+    algorithm, _, digits = digest.partition(":")
+    if algorithm != "blake3" or len(digits) != _DIGITS or not _HEX.issuperset(digits):
+        raise Invalid(f"{digest!r} is not a digest.", code="blobs.bad_digest", hint="A digest is blake3: and 64 hex digits.")
+    return digits
