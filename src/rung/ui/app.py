@@ -20,11 +20,13 @@ from rung.ui import session
 from rung.ui.blocks import Page, PageFunction, Visit, Words
 from rung.ui.pages import NAVIGATION, PAGES
 from rung.ui.pages.actions import ACTIONS
+from rung.ui.raw import raw
 
 HERE = Path(__file__).parent
 STATUS = {"not_found": 404, "already_exists": 409, "invalid": 422, "conflict": 409, "denied": 403, "unavailable": 503}
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
 _MOST_FORM = 200_000
+_LISTS = {"run"}  # fields that come once for each box that is ticked; they become lines
 POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
     "content-security-policy": POLICY,
@@ -50,6 +52,7 @@ def ui_routes(make_transport: MakeTransport) -> list[BaseRoute]:
         Route("/login", _login, methods=["POST"]),
         Route("/logout", _logout, methods=["POST"]),
         Route("/static/{name}", _static, methods=["GET"]),
+        Route("/raw/{owner}/{path:path}", _raw_route(make_transport), methods=["GET"]),
     ]
     routes += [Route(f"/act/{name}", _act_route(act, make_transport), methods=["POST"]) for name, act in ACTIONS.items()]
     for path, page in PAGES:
@@ -65,7 +68,7 @@ def _page_route(page: PageFunction, make_transport: MakeTransport) -> Callable[[
     def answer(request: Request) -> Response:
         as_json = request.url.path.endswith(".json")
         try:
-            visit = Visit(make_transport(request), dict(request.path_params), dict(request.query_params))
+            visit = _visit(request, make_transport(request))
             shown = page(visit)
         except RungError as error:
             return _failed(request, error, as_json=as_json)
@@ -75,6 +78,24 @@ def _page_route(page: PageFunction, make_transport: MakeTransport) -> Callable[[
         return _html(request, shown)
 
     return answer
+
+
+def _raw_route(make_transport: MakeTransport) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        try:
+            return raw(request, _visit(request, make_transport(request)))
+        except RungError as error:
+            return _failed(request, error, as_json=False)
+
+    return answer
+
+
+def _visit(request: Request, transport: Transport) -> Visit:
+    many: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        many.setdefault(name, []).append(value)
+    whole = {name: tuple(values) for name, values in many.items()}
+    return Visit(transport, dict(request.path_params), dict(request.query_params), whole)
 
 
 def _act_route(act: Callable[[Visit, dict[str, str]], str], make_transport: MakeTransport) -> Callable[[Request], Any]:
@@ -171,4 +192,5 @@ async def _form(request: Request) -> dict[str, str]:
     body = await request.body()
     if len(body) > _MOST_FORM:
         return {}
-    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()}
+    held = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {name: "\n".join(values) if name in _LISTS else values[-1] for name, values in held.items()}

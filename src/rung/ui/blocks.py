@@ -104,8 +104,21 @@ class Form:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A block with a template of its own, ``templates/<template>``, which sees ``values`` as ``v``."""
+
+    template: str
+    values: dict[str, Any]
+    title: str = ""
+    kind: str = "part"
+
+
+@dataclass(frozen=True)
 class Page:
-    """A page: a headline sentence in words, blocks, the same as CLI, and the records it shows."""
+    """A page: a headline sentence in words, blocks, the same as CLI, and the records it shows.
+
+    A live page replaces headline and blocks every ``refresh_s``; ``still`` blocks follow them and stay as they are.
+    """
 
     title: str
     headline: str
@@ -114,6 +127,8 @@ class Page:
     data: dict[str, Any] = field(default_factory=dict)
     live: bool = False
     refresh_s: int = 5
+    still: Sequence[Any] = ()
+    scripts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,7 @@ class Visit:
     transport: Transport
     path: dict[str, str]
     query: dict[str, str]
+    many: dict[str, tuple[str, ...]] = field(default_factory=dict)  # every value of each part of the query
 
     def ask(self, request: Request[A]) -> A:
         """The answer of the platform. Raises the six errors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from math import isfinite
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
 
@@ -105,3 +105,17 @@ def many(count: int, noun: str) -> str:
 def joined(parts: Sequence[object], between: str = " ") -> Markup:
     """Parts in one cell."""
     return escape(between).join(escape(part) for part in parts) if parts else escape(MISSING)
+
+
+def plain(value: object) -> str:
+    """A param as people write it: texts as they are, all else as JSON has it."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def query(**parts: object) -> str:
+    """The query of an address from its parts, empty ones left out."""
+    return urlencode([(name, str(value)) for name, value in parts.items() if value not in {"", None}])

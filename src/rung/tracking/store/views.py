@@ -90,7 +90,9 @@ class ViewStore:
         found: dict[str, int] = {}
         for start in range(0, len(runs), _AT_ONCE):
             some = runs[start : start + _AT_ONCE]
-            found |= {row[0]: row[1] for row in self._raw.rows(_SERIES.format(marks=", ".join("?" * len(some))), (self._project, key, *some))}
+            found |= {
+                row[0]: row[1] for row in self._raw.rows(_SERIES.format(marks=", ".join("?" * len(some))), (self._project, key, *some))
+            }
         return found
 
     def _of(self, principal: str) -> list[Any]:

@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 from rung.ui.blocks import PageFunction
-from rung.ui.pages import audit, datasets, deployments, incidents, maturity, models, monitors, overview, pipelines, runs, value
+from rung.ui.pages import (
+    audit,
+    compare,
+    curves,
+    datasets,
+    deployments,
+    experiments,
+    incidents,
+    logged,
+    maturity,
+    models,
+    monitors,
+    overview,
+    pipelines,
+    run,
+    runs,
+    value,
+)
 
 NAVIGATION = (
     ("/", "Overview"),
@@ -11,6 +28,7 @@ NAVIGATION = (
     ("/datasets", "Data"),
     ("/features", "Features"),
     ("/pipelines", "Pipelines"),
+    ("/experiments", "Experiments"),
     ("/runs", "Runs"),
     ("/models", "Models"),
     ("/deployments", "Deployments"),
@@ -36,7 +54,12 @@ PAGES: tuple[tuple[str, PageFunction], ...] = (
     ("/pipeline-runs/{id}/steps/{step}", pipelines.step),
     ("/triggers", pipelines.triggers),
     ("/runs", runs.runs),
-    ("/runs/{run}", runs.run),
+    ("/runs/{run}", run.run),
+    ("/experiments", experiments.experiments),
+    ("/experiments/{experiment}", experiments.experiment),
+    ("/compare", compare.compare),
+    ("/curves", curves.curves),
+    ("/logged-models/{model}", logged.logged_model),
     ("/models", models.models),
     ("/models/{model}", models.model),
     ("/models/{model}/{number}", models.version),

@@ -13,6 +13,7 @@ from rung.pipelines.records import RunPipeline
 from rung.registry.records import Promote
 from rung.serving.records import Rollback
 from rung.ui.blocks import Visit
+from rung.ui.pages.tracking_actions import TRACKING
 from rung.ui.words import address
 
 Act = Callable[[Visit, dict[str, str]], str]
@@ -41,7 +42,13 @@ def rollback(visit: Visit, form: dict[str, str]) -> str:
     return address("deployments", visit.ask(Rollback(deployment=_given(form, "deployment"), reason=form.get("reason", ""))).deployment)
 
 
-ACTIONS: dict[str, Act] = {"close-incident": close_incident, "run-pipeline": run_pipeline, "promote": promote, "rollback": rollback}
+ACTIONS: dict[str, Act] = {
+    "close-incident": close_incident,
+    "run-pipeline": run_pipeline,
+    "promote": promote,
+    "rollback": rollback,
+    **TRACKING,
+}
 
 
 def _given(form: dict[str, str], name: str) -> str:
