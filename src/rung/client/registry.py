@@ -147,7 +147,7 @@ class RegistryVerbs:
         self, model: str, number: int, *, description: str | None = None, tags: Mapping[str, str | None] | None = None
     ) -> r.ModelVersion:
         """Change a version's description or tags; None removes a tag."""
-        return self._transport.call(r.UpdateVersion(model=model, number=number, description=description, tags=dict(tags or {})))
+        return self._transport.call(lg.UpdateVersion(model=model, number=number, description=description, tags=dict(tags or {})))
 
     def describe(
         self, model: str, number: int, *, label: str | None = None, task: Task | None = None, classes: Sequence[r.Class] = (),
@@ -155,7 +155,7 @@ class RegistryVerbs:
     ) -> r.ModelVersion:  # fmt: skip
         """Say once what nobody knew of a version, such as one logged with MLflow's client: then it can be gated and monitored."""
         return self._transport.call(
-            r.UpdateVersion(model=model, number=number, label=label, task=task, classes=tuple(classes), threshold=threshold)
+            lg.UpdateVersion(model=model, number=number, label=label, task=task, classes=tuple(classes), threshold=threshold)
         )
 
     def rename_model(self, model: str, name: str) -> r.Model:

@@ -55,6 +55,14 @@ class ServingSettings(Record):
     segment_mb: Annotated[int, Meta(ge=1, le=1024, description="size at which a segment of the prediction log is sealed, MiB")] = 64
 
 
+class RegistrySettings(Record):
+    """Which models are taken."""
+
+    allow_pickles: Annotated[bool, Meta(description="open pickled models in a confined process, which writes them anew without code")] = (
+        False
+    )
+
+
 class WebhookSettings(Record):
     """How webhooks are called."""
 
@@ -95,10 +103,12 @@ class Settings(Record):
     ] = ""
     spool_mb: Annotated[int, Meta(ge=1, description="size at which the spool takes no more, MiB")] = 4096
     offline: Annotated[bool, Meta(description="keep runs in the spool until `rung sync` sends them")] = False
+    system_metrics: Annotated[bool, Meta(description="log how busy the machine is while a run is open")] = False
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
     engine: EngineSettings = EngineSettings()
     serving: ServingSettings = ServingSettings()
+    registry: RegistrySettings = RegistrySettings()
     webhooks: WebhookSettings = WebhookSettings()
     rates: Rates = Rates()
     environments: dict[Name, EnvironmentSettings] = {}

@@ -14,7 +14,8 @@ from rung.core.events import on
 from rung.data.records import DatasetVersionAdded
 from rung.monitoring.records import AlertRaised, Diagnose, IncidentDiagnosed, IncidentOpened, LabelsAdded
 from rung.pipelines.records import FireTriggers, GetPipelineRun
-from rung.registry.records import CHAMPION, GatePassed, GetVersion, ModelRenamed, Promote
+from rung.registry.logged import ModelRenamed
+from rung.registry.records import CHAMPION, GatePassed, GetVersion, Promote
 from rung.registry.webhooks import ListWebhooks, TellRunFinished
 from rung.serving.records import (
     AbortCanary,

@@ -6,9 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from rung.core.records import Count, Id, Line, ModelName, Number, Page, Record, Text
+from rung.core.events import Event
+from rung.core.records import Count, Id, Key, Line, ModelName, Number, Page, Record, Text
+from rung.core.references import Task
 from rung.core.requests import Effect, Request
-from rung.registry.records import Model, ModelVersion, Stage, Tags
+from rung.registry.records import Class, Model, ModelVersion, Stage, Tags
 
 Dialect = Literal["rung", "mlflow"]
 Orders = Annotated[tuple[Line, ...], Meta(max_length=10)]
@@ -110,6 +112,26 @@ class SetStage(Request[ModelVersion]):
     archive_others: bool = False
 
 
+class UpdateVersion(Request[ModelVersion]):
+    """Change a version's description or tags; a tag given as None is removed. What nobody knew is said once.
+
+    ``label``, ``task``, ``classes`` and ``threshold`` may be given for a version that lacks them, such as one logged
+    with MLflow's client; then it can be gated and monitored. All else of a version never changes.
+    """
+
+    operation = "registry.update_version"
+    permission = "model:write"
+    effect: ClassVar[Effect] = "work"
+    model: ModelName
+    number: Number
+    description: Text | None = None
+    tags: dict[Key, Text | None] = {}
+    label: Key | None = None
+    task: Task | None = None
+    classes: tuple[Class, ...] = ()
+    threshold: float | None = None
+
+
 class RenameModel(Request[Model]):
     """Give a model another name; versions, aliases, verdicts, evaluations and lineage go with it. Refused while deployed."""
 
@@ -155,3 +177,21 @@ class RestoreModel(Request[Model]):
     operation = "registry.restore_model"
     permission = "model:manage"
     model: ModelName
+
+
+class VersionStaged(Event):
+    """A version moved to another stage."""
+
+    kind: ClassVar[str] = "registry.version_staged"
+    model: str
+    number: int
+    stage: str
+    previous: str
+
+
+class ModelRenamed(Event):
+    """A model has another name."""
+
+    kind: ClassVar[str] = "registry.model_renamed"
+    model: str
+    previous: str

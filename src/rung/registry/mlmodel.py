@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as held_field
 from typing import Any
 
 import polars as pl
 
+from rung.core.digests import digest_of
 from rung.core.errors import Invalid, RungError
 from rung.core.records import Count, Digest, Id, Line, Name, Record, replaced
 from rung.core.references import Task
@@ -32,6 +34,7 @@ _LARGEST_EXAMPLE = 4 << 20
 _LARGEST_TEXT = 1 << 20
 _MOST_LIBRARIES = 500
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pth", ".pt", ".cloudpickle")
+_UNPICKLED = frozenset({"sklearn", "lightgbm", "xgboost"})
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:\[[^\]]*\])?\s*==\s*([A-Za-z0-9][A-Za-z0-9.+!_-]{0,100})\s*(?:[;#].*)?$")
 _RUN = re.compile(r"^[0-9a-f]{32}$")
 _LOGGED = re.compile(r"^m-[0-9a-f]{32}$")
@@ -46,6 +49,7 @@ class FolderFile(Record):
 
 Folder = Mapping[str, FolderFile]
 Read = Callable[[str], bytes]
+Unpickle = Callable[[bytes], tuple[str, dict[str, bytes]]]
 
 
 class MlflowModel(Record):
@@ -53,6 +57,7 @@ class MlflowModel(Record):
 
     ``files`` are those its format needs, under the format's names; the folder as a whole stays with whoever keeps it.
     ``example`` is Parquet. ``libraries`` are those pinned when it was logged, ``run_id`` and ``logged_model`` those of then.
+    ``made`` are files that are not in the folder: those of a pickle, written anew by a process of its own.
     """
 
     flavors: tuple[Line, ...]
@@ -67,11 +72,14 @@ class MlflowModel(Record):
     logged_model: Line = ""
     uuid: Line = ""
     example: bytes | None = None
+    made: dict[str, bytes] = {}
     unservable: Line = ""
 
 
-def interpret(files: Folder, read: Read) -> MlflowModel:
+def interpret(files: Folder, read: Read, unpickle: Unpickle | None = None) -> MlflowModel:
     """What the folder holds; ``files`` by path inside of it, ``read`` gives the bytes of a digest.
+
+    ``unpickle`` turns a pickle into the files of a format; without it a pickled model is told to be one, and not opened.
 
     Raises:
         Invalid: there is no MLmodel file, or it is none: too large, nested without end, not a mapping.
@@ -92,7 +100,7 @@ def interpret(files: Folder, read: Read) -> MlflowModel:
         uuid=text_of(described.get("model_uuid"))[:100],
     )  # fmt: skip
     try:
-        source = _source(flavors, files, read)
+        source = _source(flavors, files, read, unpickle)
     except RungError as error:
         held = _Held(traits=Traits(), reason=_line(error))
     else:
@@ -122,6 +130,7 @@ class _Held:
     format: str | None = None
     files: tuple[ModelFile, ...] = ()
     scorer: Scorer | None = None
+    made: Mapping[str, bytes] = held_field(default_factory=dict)
 
 
 def _finished(model: MlflowModel, described: dict[str, Any], held: _Held, folder: _Folder) -> MlflowModel:
@@ -142,19 +151,23 @@ def _finished(model: MlflowModel, described: dict[str, Any], held: _Held, folder
     return replaced(
         model, format=held.format, files=held.files, task=task, classes=held.traits.classes,
         signature=Signature(inputs=inputs, outputs=outputs) if inputs else None,
-        example=None if example is None else example_bytes(example), unservable=reason[:1000],
+        example=None if example is None else example_bytes(example), made=dict(held.made), unservable=reason[:1000],
     )  # fmt: skip
 
 
-def _source(flavors: Mapping[str, dict[str, Any]], folder: Folder, read: Read) -> _Held:
+def _source(flavors: Mapping[str, dict[str, Any]], folder: Folder, read: Read, unpickle: Unpickle | None) -> _Held:
     """The model's file, read by the format its ending names. Raises Invalid or Unavailable, saying why none reads it."""
     path, flavor = _model_file(flavors, folder)
-    found = format_of(path)
-    if found is None or path.lower().endswith(_PICKLES):
-        raise _no_reader(path, flavor)
     file = folder[path]
     if file.size_bytes > _LARGEST_MODEL:
         raise Invalid(f"{path} has {file.size_bytes} bytes, too many to serve.", code="registry.too_large", hint="Make the model smaller.")
+    if path.lower().endswith(_PICKLES) and unpickle is not None and flavor in _UNPICKLED:
+        name, made = unpickle(read(file.digest))
+        held = tuple(ModelFile(path=own, digest=digest_of(data), size_bytes=len(data)) for own, data in made.items())
+        return replace(_read(name, FORMATS.get(name), made, held), made=made)
+    found = format_of(path)
+    if found is None:
+        raise _no_reader(path, flavor)
     name, ending = found
     kind = FORMATS.get(name)
     files = kind.adopt(read(file.digest), ending)
@@ -204,10 +217,10 @@ def _model_file(flavors: Mapping[str, dict[str, Any]], folder: Folder) -> tuple[
 def _no_reader(path: str, flavor: str) -> Invalid:
     if not path.lower().endswith(_PICKLES):
         return Invalid(f"No format here reads {path[:200]!r}.", code="registry.unservable", hint="Export it to ONNX.")
-    safe = {"pytorch": "serialization_format='pt2'"}.get(flavor, "serialization_format='skops'")
-    return Invalid(
-        f"{path[:200]!r} is a pickle, which runs code when it is loaded.", code="registry.pickle", hint=f"Log it again with {safe}."
-    )
+    remedy = "Export it to ONNX and log it with mlflow.onnx."
+    if flavor in _UNPICKLED:
+        remedy = "Log it again with serialization_format='skops', or let pickles be opened in a confined process: registry.allow_pickles."
+    return Invalid(f"{path[:200]!r} is a pickle, which runs code when it is loaded.", code="registry.pickle", hint=remedy)
 
 
 def _trial(scorer: Scorer, fields: tuple[Field, ...], example: pl.DataFrame | None) -> tuple[frozenset[str], str]:

@@ -9,7 +9,7 @@ from rung.core.requests import handles
 from rung.evaluation.store import EvaluationStore
 from rung.governance.rules import may
 from rung.governance.store import GovernanceStore
-from rung.registry import finding, hooking, importing, judging, registering, retiring, staging  # noqa: F401 - they register their handlers
+from rung.registry import finding, hooking, importing, judging, purging, registering, retiring, staging  # noqa: F401 - they register their handlers
 from rung.registry import records as r
 from rung.registry.approving import check_approved
 from rung.registry.moving import enter_model, live_version, move_alias, who

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from rung.core.errors import Conflict
 from rung.core.events import Event
+from rung.core.notebook import facts_html
 from rung.core.records import Count, Digest, Empty, Id, Instant, Int64, Key, Line, ModelName, Name, Number, Page, Record, Text
 from rung.core.references import DatasetUse, LockDigest, Task
 from rung.core.requests import Effect, Request
@@ -112,6 +113,7 @@ class ModelVersion(Record):
     description: Text = ""
     aliases: tuple[str, ...] = ()
     deleted_at: Instant | None = None
+    purged: bool = False
 
     @property
     def known_task(self) -> Task:
@@ -123,6 +125,19 @@ class ModelVersion(Record):
                 hint=f"`rung model describe {self.model} {self.number} --task binary`, or another task.",
             )
         return self.task
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows a version."""
+        about = {
+            "task": self.task,
+            "label": self.label,
+            "format": self.format,
+            "aliases": ", ".join(self.aliases),
+            "digest": self.digest[:20],
+        }
+        told = {"cannot be served": self.unservable} if self.unservable else {}
+        inputs = {field.name: field.dtype for field in self.signature.inputs}
+        return facts_html(f"{self.model}:{self.number}", {"version": about | told, "inputs": inputs, "tags": self.tags})
 
 
 class AliasMove(Record):
@@ -296,26 +311,6 @@ class ListVersions(Request[Page[ModelVersion]]):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
-class UpdateVersion(Request[ModelVersion]):
-    """Change a version's description or tags; a tag given as None is removed. What nobody knew is said once.
-
-    ``label``, ``task``, ``classes`` and ``threshold`` may be given for a version that lacks them, such as one logged
-    with MLflow's client; then it can be gated and monitored. All else of a version never changes.
-    """
-
-    operation = "registry.update_version"
-    permission = "model:write"
-    effect: ClassVar[Effect] = "work"
-    model: ModelName
-    number: Number
-    description: Text | None = None
-    tags: dict[Key, Text | None] = {}
-    label: Key | None = None
-    task: Task | None = None
-    classes: tuple[Class, ...] = ()
-    threshold: float | None = None
-
-
 class EvaluateVersion(Request[str]):
     """Score a version on a dataset version, whole and by slice; answers the id of the stored evaluation."""
 
@@ -478,24 +473,6 @@ class GateFailed(Event):
     verdict: Id
     champion: int | None = None
     pipeline_run_id: Id | None = None
-
-
-class VersionStaged(Event):
-    """A version moved to another stage."""
-
-    kind: ClassVar[str] = "registry.version_staged"
-    model: str
-    number: int
-    stage: str
-    previous: str
-
-
-class ModelRenamed(Event):
-    """A model has another name."""
-
-    kind: ClassVar[str] = "registry.model_renamed"
-    model: str
-    previous: str
 
 
 class AliasMoved(Event):

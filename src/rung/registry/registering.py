@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from rung.core.errors import Invalid, NotFound, RungError
 from rung.core.ids import new_id
@@ -101,8 +102,8 @@ def get_download(request: lg.GetDownload, scope: Scope) -> lg.Download:
     return lg.Download(source=version.source, owner=source.owner, prefix=source.prefix, experiment_number=experiment)
 
 
-@handles(r.UpdateVersion)
-def update_version(request: r.UpdateVersion, scope: Scope) -> Callable[[Scope], r.ModelVersion]:
+@handles(lg.UpdateVersion)
+def update_version(request: lg.UpdateVersion, scope: Scope) -> Callable[[Scope], r.ModelVersion]:
     """The changed version. Raises NotFound; Conflict for what was said already, Invalid for a task it does not load with."""
     draft = completed(scope.read(lambda inside: live_version(inside, request.model, request.number)), request)
     if request.task is not None and draft.format and draft.unservable:
@@ -111,7 +112,7 @@ def update_version(request: r.UpdateVersion, scope: Scope) -> Callable[[Scope], 
     return lambda inside: _update(inside, request, draft)
 
 
-def _update(scope: Scope, request: r.UpdateVersion, draft: r.ModelVersion) -> r.ModelVersion:
+def _update(scope: Scope, request: lg.UpdateVersion, draft: r.ModelVersion) -> r.ModelVersion:
     store = store_of(scope)
     held = live_version(scope, request.model, request.number)
     again = completed(held, request)
@@ -177,7 +178,7 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
         return draft
     try:
         folder = {path: FolderFile(digest=file.digest, size_bytes=file.size_bytes) for path, file in found.files.items()}
-        told = interpret(folder, scope.blobs.get)
+        told = interpret(folder, scope.blobs.get, _unpickling(scope))
     except (Invalid, NotFound) as error:
         return replaced(draft, unservable=_line(error))
     draft = replaced(
@@ -185,7 +186,20 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
         libraries=told.libraries, flavors=told.flavors, unservable=told.unservable, run_id=None,
         input_example=scope.blobs.put(told.example) if told.example else "",
     )  # fmt: skip
+    for data in told.made.values():
+        scope.blobs.put(data)
+    if told.made:
+        draft = replaced(draft, tags={**draft.tags, "rung.from_pickle": "true"})
     return replaced(draft, digest=version_digest(draft)) if draft.format else draft
+
+
+def _unpickling(scope: Scope) -> Callable[[bytes], tuple[str, dict[str, bytes]]] | None:
+    """What opens pickles in a confined process, where the settings allow it."""
+    if not scope.settings.registry.allow_pickles:
+        return None
+    from rung.registry.unpickling import unpickled  # noqa: PLC0415 - see _read
+
+    return partial(unpickled, scratch=scope.home / "scratch")
 
 
 def unread(request: lg.RegisterLogged, scope: Scope, files: dict[str, str], unservable: str) -> r.ModelVersion:

@@ -30,7 +30,7 @@ def rename_model(request: lg.RenameModel, scope: Scope) -> r.Model:
     EvaluationStore(scope.connection, scope.project).rename_model(held.name, request.name)
     GovernanceStore(scope.connection).rename_nodes(scope.project, "model_version", f"{held.name}:", f"{request.name}:")
     store.change_model(request.name, updated_at=scope.now)
-    emit(scope, r.ModelRenamed(model=request.name, previous=held.name))
+    emit(scope, lg.ModelRenamed(model=request.name, previous=held.name))
     return store.model(request.name)
 
 
@@ -57,6 +57,8 @@ def restore_version(request: lg.RestoreVersion, scope: Scope) -> r.ModelVersion:
     """The version, back. Raises NotFound for one that is gone for good, or whose model is retired."""
     store = store_of(scope)
     held = store.version(store.model(request.model).name, request.number)
+    if held.purged:
+        raise NotFound(f"The files of {held.model}:{held.number} are gone.", code="registry.purged", hint="Register it anew.")
     if held.deleted_at is not None:
         store.change_version(held.model, held.number, deleted_at=None, updated_at=scope.now)
     return store.version(held.model, held.number)
@@ -85,6 +87,8 @@ def restore_model(request: lg.RestoreModel, scope: Scope) -> r.Model:
     if store.find_model(request.model) is None:
         held = _retired(store, request.model)
         for number in store.retired_with(held.name, held.deleted_at or scope.now):
+            if store.version(held.name, number).purged:
+                continue
             store.change_version(held.name, number, deleted_at=None, updated_at=scope.now)
         store.change_model(held.name, deleted_at=None, updated_at=scope.now)
     return store.model(request.model)

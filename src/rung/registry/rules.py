@@ -9,6 +9,7 @@ from rung.core.digests import digest_of_value
 from rung.core.errors import Conflict, Invalid
 from rung.core.records import replaced
 from rung.registry.approvals import Approval, ApprovalRule, ApprovalState
+from rung.registry.logged import UpdateVersion
 from rung.registry.records import (
     CHAMPION,
     AliasMove,
@@ -20,7 +21,6 @@ from rung.registry.records import (
     ModelVersion,
     Promote,
     RegisterVersion,
-    UpdateVersion,
     Verdict,
 )
 

@@ -42,7 +42,7 @@ def set_stage(request: lg.SetStage, scope: Scope) -> r.ModelVersion:
         )
     told = {"name": model.name, "version": str(version.number), "from_stage": version.stage, "to_stage": request.stage}
     notify(scope, "model_version.transitioned", told)
-    emit(scope, r.VersionStaged(model=model.name, number=version.number, stage=request.stage, previous=version.stage))
+    emit(scope, lg.VersionStaged(model=model.name, number=version.number, stage=request.stage, previous=version.stage))
     return store.version(model.name, version.number)
 
 

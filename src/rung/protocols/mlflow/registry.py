@@ -187,9 +187,9 @@ def get_version(body: VersionBody, call: Call) -> Answer:
     return {"model_version": _version_json(call(r.GetVersion(model=body.name, number=_number(body), live=True)))}
 
 
-@row("PATCH", "/model-versions/update", DescribeVersionBody, r.UpdateVersion)
+@row("PATCH", "/model-versions/update", DescribeVersionBody, lg.UpdateVersion)
 def update_version(body: DescribeVersionBody, call: Call) -> Answer:
-    found = call(r.UpdateVersion(model=body.name, number=_number(body), description=body.description or ""))
+    found = call(lg.UpdateVersion(model=body.name, number=_number(body), description=body.description or ""))
     return {"model_version": _version_json(found)}
 
 
@@ -235,15 +235,15 @@ def transition_stage(body: StageBody, call: Call) -> Answer:
     return {"model_version": _version_json(call(asked))}
 
 
-@row("POST", "/model-versions/set-tag", VersionTagBody, r.UpdateVersion)
+@row("POST", "/model-versions/set-tag", VersionTagBody, lg.UpdateVersion)
 def set_version_tag(body: VersionTagBody, call: Call) -> Answer:
-    call(r.UpdateVersion(model=body.name, number=_number(body), tags={body.key: body.value}))
+    call(lg.UpdateVersion(model=body.name, number=_number(body), tags={body.key: body.value}))
     return {}
 
 
-@row("DELETE", "/model-versions/delete-tag", VersionKeyBody, r.UpdateVersion)
+@row("DELETE", "/model-versions/delete-tag", VersionKeyBody, lg.UpdateVersion)
 def delete_version_tag(body: VersionKeyBody, call: Call) -> Answer:
-    call(r.UpdateVersion(model=body.name, number=_number(body), tags={body.key: None}))
+    call(lg.UpdateVersion(model=body.name, number=_number(body), tags={body.key: None}))
     return {}
 
 

@@ -267,6 +267,21 @@ class RegistryStore:
         for of in (VERSION, ALIAS, MOVE, RULES, VERDICT):
             self._connection.execute(of.update().where(self._of(of), of.c.model == model).values(model=name))
 
+    def retired_before(self, at: datetime, limit: int) -> list[ModelVersion]:
+        """Versions retired before an instant whose files are still named."""
+        query = select(*_READ).where(self._of(VERSION), VERSION.c.deleted_at < at, VERSION.c.digest != "")
+        return self._read(self._connection.execute(query.order_by(VERSION.c.id).limit(limit)).all())
+
+    def models_retired_before(self, at: datetime, limit: int) -> list[str]:
+        """Names of models retired before an instant."""
+        query = select(MODEL.c.name).where(self._of(MODEL), MODEL.c.deleted_at < at)
+        return list(self._connection.execute(query.order_by(MODEL.c.id).limit(limit)).scalars())
+
+    def remove_model(self, model: str) -> None:
+        """Forget a model and its rules; the rows of its versions stay, for their numbers."""
+        self._connection.execute(MODEL.delete().where(self._of(MODEL), MODEL.c.name == model))
+        self._connection.execute(RULES.delete().where(self._of(RULES), RULES.c.model == model))
+
     def retired_with(self, model: str, at: datetime) -> list[int]:
         """Numbers of the versions that were retired at an instant."""
         query = select(VERSION.c.number).where(self._of(VERSION), VERSION.c.model == model, VERSION.c.deleted_at == at)

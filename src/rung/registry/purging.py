@@ -1,0 +1,34 @@
+"""What the registry forgets for good: the files of retired versions, and retired models. Numbers stay given."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rung.core.records import replaced
+from rung.registry.moving import store_of
+from rung.storage.purging import purges
+from rung.storage.scope import Scope
+
+_AT_ONCE = 500
+_GONE = "It was deleted, and its files were removed for good."
+
+
+@purges("model versions")
+def purge_versions(scope: Scope, before: datetime) -> int:
+    """Versions retired before an instant that nothing serves: their files are named no more, what is left keeps the number."""
+    store = store_of(scope)
+    gone = [version for version in store.retired_before(before, _AT_ONCE) if not store.holders(version.model, version.number)]
+    for version in gone:
+        store.complete_version(replaced(version, files=(), input_example="", unservable=_GONE, purged=True))
+        store.change_version(version.model, version.number, digest="")
+    return len(gone)
+
+
+@purges("models")
+def purge_models(scope: Scope, before: datetime) -> int:
+    """Models retired before an instant, with their rules."""
+    store = store_of(scope)
+    gone = store.models_retired_before(before, _AT_ONCE)
+    for name in gone:
+        store.remove_model(name)
+    return len(gone)

@@ -1,0 +1,225 @@
+"""Webhooks: what is told, how it is signed, where it may go, and what happens when nobody takes it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rung.app.local import LocalTransport, local_transport
+from rung.client.client import Client
+from rung.core.clock import SystemClock
+from rung.core.errors import Conflict, Invalid, NotFound
+from rung.core.settings import load_settings
+from rung.engine.loop import Engine
+from rung.registry.hooking import PAUSES_S
+from rung.registry.posting import checked_address, signature
+from rung.registry.webhooks import EXAMPLES, DeliverWebhooks, WebhookEvent
+
+SECRET = "correct horse"
+
+
+@dataclass
+class Receiver:
+    """A server that keeps what it is sent and answers a status that can be changed."""
+
+    url: str = ""
+    status: int = 200
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+
+class Ahead(SystemClock):
+    """A clock that can be put forward."""
+
+    ahead = timedelta()
+
+    def now(self) -> datetime:
+        """The time, and what was added."""
+        return super().now() + self.ahead
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Listens on a free port of this machine."""
+    held = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            held.got.append((dict(self.headers), body))
+            self.send_response(held.status)
+            self.send_header("Location", "http://127.0.0.1:1/")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"seen")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    held.url = f"http://127.0.0.1:{server.server_address[1]}/hook?a=b"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield held
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_inside(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalTransport]:
+    """A platform that may call private addresses, on each database engine."""
+    flags = {"home": str(tmp_path / "home"), "webhooks.allow_private": "true"}
+    if request.param == "postgresql":
+        flags["storage.database"] = request.getfixturevalue("postgres").new_database()
+    opened = local_transport(load_settings(tmp_path, environ={}, flags=flags))
+    opened.platform.clock = Ahead()
+    yield opened
+    opened.close()
+
+
+def send(transport: LocalTransport, later: float = 0.0) -> int:
+    """Deliver what is due, some seconds later."""
+    clock = transport.platform.clock
+    assert isinstance(clock, Ahead)
+    clock.ahead += timedelta(seconds=later)
+    return transport.call(DeliverWebhooks())
+
+
+def test_a_message_is_told_once_and_signed(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    made = client.webhooks.create("ci", receiver.url, ["registered_model.created", "model_version_alias.created"], secret=SECRET)
+    assert made.signed
+    client.registry.create_model("late", tags={"team": "blue"})
+    client.registry.update_model("late", tags={"team": "red"})
+    assert send(open_inside) == 1
+    assert send(open_inside) == 0
+    ((headers, body),) = receiver.got
+    assert json.loads(body)["data"] == {"name": "late", "tags": {"team": "blue"}, "description": None}
+    assert (json.loads(body)["entity"], json.loads(body)["action"]) == ("registered_model", "created")
+    signed = f"{headers['X-MLflow-Delivery-Id']}.{headers['X-MLflow-Timestamp']}.".encode() + body
+    digest = hmac.new(SECRET.encode(), signed, hashlib.sha256).digest()
+    assert headers["X-MLflow-Signature"] == "v1," + base64.b64encode(digest).decode()
+    (delivery,) = client.webhooks.deliveries(made.id)
+    assert (delivery.status, delivery.attempts, delivery.response_status) == ("delivered", 1, 200)
+    with pytest.raises(Conflict):
+        client.webhooks.retry(delivery.id)
+
+
+def test_a_refused_message_is_tried_again_ever_later_and_at_last_given_up(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    webhook = client.webhooks.create("ci", receiver.url, ["registered_model.created"])
+    receiver.status = 503
+    client.registry.create_model("late")
+    assert send(open_inside) == 1
+    assert send(open_inside) == 0
+    for pause in PAUSES_S:
+        assert client.webhooks.deliveries(webhook.id)[0].status == "pending"
+        assert send(open_inside, later=pause - 2) == 0
+        assert send(open_inside, later=3) == 1
+    (dead,) = client.webhooks.deliveries(webhook.id, status="dead")
+    assert (dead.attempts, dead.error) == (len(PAUSES_S) + 1, "503: seen")
+    assert len({headers["X-MLflow-Delivery-Id"] for headers, _ in receiver.got}) == 1
+    receiver.status = 200
+    client.webhooks.retry(dead.id)
+    assert send(open_inside) == 1
+    assert client.webhooks.deliveries(webhook.id)[0].status == "delivered"
+
+
+@pytest.mark.parametrize(("status", "end"), [(302, "pending"), (410, "dead"), (404, "pending")])
+def test_no_redirect_is_followed_and_a_receiver_that_is_gone_is_believed(
+    open_inside: LocalTransport, receiver: Receiver, status: int, end: str
+) -> None:
+    client = Client(open_inside)
+    webhook = client.webhooks.create("ci", receiver.url, ["registered_model.created"])
+    receiver.status = status
+    client.registry.create_model("late")
+    send(open_inside)
+    assert [item.status for item in client.webhooks.deliveries(webhook.id)] == [end]
+    assert len(receiver.got) == 1
+
+
+def test_a_transaction_that_fails_tells_nobody(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    client.webhooks.create("ci", receiver.url, ["registered_model.created", "model_version_alias.created"])
+    client.registry.create_model("late")
+    with pytest.raises(NotFound):
+        client.registry.set_alias("late", "shadow", 3)
+    assert send(open_inside) == 1
+
+
+def test_a_webhook_is_changed_tried_and_forgotten(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    made = client.webhooks.create("ci", receiver.url, ["verdict.failed"])
+    tried = client.webhooks.test(made.id)
+    assert (tried.success, tried.response_status, tried.response_body) == (True, 200, "seen")
+    assert client.webhooks.update(made.id, status="disabled", events=["run.finished"]).events == ("run.finished",)
+    assert client.webhooks.deliveries(made.id) == ()
+    client.webhooks.delete(made.id)
+    with pytest.raises(NotFound):
+        client.webhooks.get(made.id)
+    assert client.webhooks.list().items == ()
+
+
+def test_the_end_of_a_run_is_told_by_the_engine(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    client.webhooks.create("ci", receiver.url, ["run.finished"])
+    run = client.tracking.start("train").id
+    client.tracking.finish(run)
+    engine = Engine(open_inside.platform)
+    engine.run_until_idle(timeout_s=20)
+    engine.stop()
+    ((_, body),) = receiver.got
+    assert json.loads(body)["data"]["run_id"] == run
+    assert json.loads(body)["data"]["status"] == "succeeded"
+
+
+def test_the_secret_is_in_no_answer_and_not_in_the_audit_trail(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    made = client.webhooks.create("ci", receiver.url, ["run.finished"], secret=SECRET)
+    client.webhooks.update(made.id, secret=SECRET + " battery")
+    seen = repr(client.webhooks.list()) + repr(client.governance.audit())
+    assert SECRET not in seen
+    assert "********" in seen
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x", "https://127.0.0.1/x", "https://localhost/x", "https://[::1]/x", "https://10.0.0.1/x", "https://169.254.169.254/x",
+        "https://0.0.0.0/x", "https://[::ffff:10.0.0.1]/x", "https://192.168.1.1:8443/x", "ftp://example.org/x", "https:///x",
+        "https://user:pass@example.org/x", "file:///etc/passwd", "https://2130706433/", "https://example.org:99999/", "http://93.184.216.34/",
+        "https://[fd00::1]/", "https://100.64.0.1/", "https://224.0.0.1/",
+    ],
+)  # fmt: skip
+def test_an_address_inside_is_refused(client: Client, url: str) -> None:
+    with pytest.raises(Invalid):
+        client.webhooks.create("ci", url, ["run.finished"])
+
+
+def test_a_public_address_is_let_pass() -> None:
+    assert checked_address("https://93.184.216.34/x", allow_private=False)[1] == "93.184.216.34"
+
+
+def test_the_signature_agrees_with_the_hand() -> None:
+    # printf '%s' 'id.1700000000.{}' | openssl dgst -sha256 -hmac key -binary | base64
+    assert signature("key", "id", "1700000000", "{}") == "v1," + _by_hand(b"key", b"id.1700000000.{}")
+
+
+def test_every_event_has_an_example() -> None:
+    assert set(EXAMPLES) == set(get_args(WebhookEvent))
+
+
+def _by_hand(key: bytes, text: bytes) -> str:
+    """HMAC from its definition: two hashes over the key padded to a block, once with each of its two masks."""
+    padded = key.ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded) + text).digest()
+    return base64.b64encode(hashlib.sha256(bytes(byte ^ 0x5C for byte in padded) + inner).digest()).decode()
