@@ -25,7 +25,8 @@ from rung.core.errors import Conflict, Invalid, RungError, Unavailable
 from rung.core.ids import new_id
 from rung.core.references import DatasetUse
 from rung.core.requests import Request
-from rung.tracking.records import Artifact, FinishRun, LogArtifact, LogBatch, Run
+from rung.tracking.artifacts import LogArtifact
+from rung.tracking.records import Artifact, FinishRun, LogBatch, Run
 
 A = TypeVar("A")
 _clock = SystemClock()

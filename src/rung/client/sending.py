@@ -16,8 +16,9 @@ from rung.core.errors import Conflict, NotFound
 from rung.core.records import replaced
 from rung.core.requests import Request
 from rung.registry.records import ListVersions, RegisterVersion
+from rung.tracking.artifacts import LogArtifact
 from rung.tracking.logged import CreateLoggedModel, UpdateLoggedModel
-from rung.tracking.records import FinishRun, GetRun, LogArtifact, LogBatch, StartRun
+from rung.tracking.records import FinishRun, GetRun, LogBatch, StartRun
 
 # What may lie in a journal. All of it may be asked twice: ids and batch ids are chosen by whoever wrote it.
 _KINDS = (StartRun, LogBatch, FinishRun, LogArtifact, CreateLoggedModel, UpdateLoggedModel, RegisterVersion)

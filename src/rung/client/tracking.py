@@ -13,6 +13,7 @@ from rung.core.errors import Invalid
 from rung.core.ids import new_id
 from rung.core.records import Page
 from rung.core.references import DatasetUse
+from rung.tracking import artifacts as a
 from rung.tracking import records as r
 from rung.tracking import views as v
 from rung.tracking.capture import capture, find_lock
@@ -120,19 +121,19 @@ class TrackingVerbs:
             name, size = path or content.name, digest_of_file(content)[1]
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         digest = self._transport.put_blob(content)
-        return self._transport.call(r.LogArtifact(owner=run, path=name, digest=digest, size_bytes=size, media_type=media_type))
+        return self._transport.call(a.LogArtifact(owner=run, path=name, digest=digest, size_bytes=size, media_type=media_type))
 
     def artifacts(self, owner: str, under: str = "") -> tuple[r.Artifact, ...]:
         """Outputs of a run, or of a logged model (``m-<id>``); only those below the folder ``under`` if given."""
-        return self._transport.call(r.ListArtifacts(owner=owner, under=under))
+        return self._transport.call(a.ListArtifacts(owner=owner, under=under))
 
     def read_artifact(self, owner: str, path: str) -> bytes:
         """The bytes of an output. Raises NotFound for a path that is not there."""
-        return self._transport.get_blob(self._transport.call(r.GetArtifact(owner=owner, path=path)).digest)
+        return self._transport.get_blob(self._transport.call(a.GetArtifact(owner=owner, path=path)).digest)
 
     def delete_artifact(self, owner: str, path: str) -> tuple[r.Artifact, ...]:
         """Forget an output, or all below a folder."""
-        return self._transport.call(r.DeleteArtifact(owner=owner, path=path))
+        return self._transport.call(a.DeleteArtifact(owner=owner, path=path))
 
     def download_artifacts(self, owner: str, target: Path | str, under: str = "") -> tuple[Path, ...]:
         """Write outputs into a folder, with their paths below it; the files written."""

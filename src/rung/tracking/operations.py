@@ -14,6 +14,7 @@ from rung.governance.lineage import link, node
 from rung.governance.store import GovernanceStore
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
+from rung.tracking import artifacts as a
 from rung.tracking import experiments as _experiments
 from rung.tracking import importing as _importing
 from rung.tracking import modelling as _modelling
@@ -143,8 +144,8 @@ def delete_tag(request: r.DeleteTag, scope: Scope) -> Empty:
     return Empty()
 
 
-@handles(r.LogArtifact)
-def log_artifact(request: r.LogArtifact, scope: Scope) -> r.Artifact:
+@handles(a.LogArtifact)
+def log_artifact(request: a.LogArtifact, scope: Scope) -> r.Artifact:
     """The named output. Raises NotFound when owner or blob is not there, Invalid for a path that climbs."""
     if not scope.blobs.exists(request.digest):
         raise NotFound(f"There is no blob {request.digest}.", code="tracking.no_blob", hint="Upload the bytes first.")
@@ -163,22 +164,22 @@ def name_blob(scope: Scope, owner: str, path: str, digest: str, size_bytes: int,
     return artifact
 
 
-@handles(r.ListArtifacts)
-def list_artifacts(request: r.ListArtifacts, scope: Scope) -> tuple[r.Artifact, ...]:
+@handles(a.ListArtifacts)
+def list_artifacts(request: a.ListArtifacts, scope: Scope) -> tuple[r.Artifact, ...]:
     """Outputs of an owner; a run may be named ``experiment:number``. Raises NotFound."""
     owner = _runs(scope).get(request.owner).id if ":" in request.owner else request.owner
     _owned(scope, owner)
     return _artifacts(scope).list(owner, checked_path(request.under.strip("/")) if request.under.strip("/") else "")
 
 
-@handles(r.GetArtifact)
-def get_artifact(request: r.GetArtifact, scope: Scope) -> r.Artifact:
+@handles(a.GetArtifact)
+def get_artifact(request: a.GetArtifact, scope: Scope) -> r.Artifact:
     """One output. Raises NotFound."""
     return _artifacts(scope).get(request.owner, checked_path(request.path))
 
 
-@handles(r.DeleteArtifact)
-def delete_artifact(request: r.DeleteArtifact, scope: Scope) -> tuple[r.Artifact, ...]:
+@handles(a.DeleteArtifact)
+def delete_artifact(request: a.DeleteArtifact, scope: Scope) -> tuple[r.Artifact, ...]:
     """What was forgotten, empty when nothing was there."""
     return _artifacts(scope).delete(request.owner, checked_path(request.path))
 

@@ -352,48 +352,6 @@ class DeleteTag(Request[Empty]):
     key: Key
 
 
-class LogArtifact(Request[Artifact]):
-    """Name a stored blob as an output of a run, a logged model or a trace; the same path again replaces it."""
-
-    operation = "tracking.log_artifact"
-    permission = "run:write"
-    audited: ClassVar[bool] = False
-    owner: Owner
-    path: ArtifactPath
-    digest: Digest
-    size_bytes: Count
-    media_type: Line = "application/octet-stream"
-
-
-class ListArtifacts(Request[tuple[Artifact, ...]]):
-    """Outputs of an owner, by path; only those below the folder ``under`` where it is given."""
-
-    operation = "tracking.list_artifacts"
-    permission = "run:read"
-    effect: ClassVar[Effect] = "read"
-    owner: Key
-    under: Line = ""
-
-
-class GetArtifact(Request[Artifact]):
-    """One output by its path."""
-
-    operation = "tracking.get_artifact"
-    permission = "run:read"
-    effect: ClassVar[Effect] = "read"
-    owner: Owner
-    path: ArtifactPath
-
-
-class DeleteArtifact(Request[tuple[Artifact, ...]]):
-    """Forget an output, or all below a folder; answers what was forgotten. Bytes nobody names any more go with ``rung gc``."""
-
-    operation = "tracking.delete_artifact"
-    permission = "run:write"
-    owner: Owner
-    path: ArtifactPath
-
-
 class GetRun(Request[Run]):
     """One run by its id or as ``experiment:number``; with ``points`` its ``latest`` is filled too."""
 

@@ -13,6 +13,7 @@ from rung.core.clock import SystemClock
 from rung.core.errors import AlreadyExists, Conflict, Invalid, NotFound
 from rung.core.ids import new_id
 from rung.core.references import DatasetUse
+from rung.tracking import artifacts as a
 from rung.tracking import logged as m
 from rung.tracking import records as r
 
@@ -282,7 +283,7 @@ def test_experiments_are_renamed_deleted_and_found(client: Client, transport: Lo
 def test_logged_models_have_status_tags_params_and_metrics(client: Client, transport: LocalTransport) -> None:
     run = client.tracking.start("flights")
     model = transport.call(m.CreateLoggedModel(experiment_number=1, name="tree", run=run.id, params={"depth": "3"}))
-    transport.call(r.LogArtifact(owner=f"m-{model.id}", path="a/b", digest=transport.put_blob(b"x"), size_bytes=1))
+    transport.call(a.LogArtifact(owner=f"m-{model.id}", path="a/b", digest=transport.put_blob(b"x"), size_bytes=1))
     transport.call(r.LogBatch(run=run.id, model_metrics=(r.ModelMetric(model=model.id, key="auc", value=0.9),)))
     transport.call(m.UpdateLoggedModel(model=model.id, status="ready", tags={"a": "b"}))
     (found,) = transport.call(m.SearchLoggedModels(filter="metrics.auc > 0.8 AND tags.a = 'b' AND name LIKE 'tr%'")).items

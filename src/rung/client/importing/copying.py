@@ -20,8 +20,9 @@ from rung.core.digests import digest_of_file
 from rung.core.errors import RungError, Unavailable
 from rung.core.records import Count, Line, Record, replaced
 from rung.tracking import imports as i
+from rung.tracking.artifacts import ListArtifacts
 from rung.tracking.logged import GetLoggedModel
-from rung.tracking.records import ListArtifacts, MetricColumns
+from rung.tracking.records import MetricColumns
 
 _RUNS, _POINTS, _TALLIED = 200, 20_000, 500
 _FILES = 200

@@ -22,7 +22,8 @@ from rung.protocols.mlflow import shapes, wire
 from rung.protocols.mlflow.places import checked, located
 from rung.protocols.mlflow.routes import Answer, Call, Row, error_response, row
 from rung.protocols.streams import download, incoming_folder, received
-from rung.tracking.records import Artifact, DeleteArtifact, GetArtifact, GetExperiment, GetRun, ListArtifacts, LogArtifact
+from rung.tracking.artifacts import DeleteArtifact, GetArtifact, ListArtifacts, LogArtifact
+from rung.tracking.records import Artifact, GetExperiment, GetRun
 
 if TYPE_CHECKING:
     from rung.protocols.mlflow.table import MakeTransport

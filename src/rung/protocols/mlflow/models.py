@@ -11,7 +11,8 @@ from rung.core.filters import ENTITIES
 from rung.protocols.mlflow import shapes, wire
 from rung.protocols.mlflow.routes import Answer, Call, Row, row
 from rung.tracking import logged as m
-from rung.tracking.records import GetExperiment, ListArtifacts
+from rung.tracking.artifacts import ListArtifacts
+from rung.tracking.records import GetExperiment
 
 _Status = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
 _STATUSES: dict[str, m.ModelStatus] = {
