@@ -128,7 +128,7 @@ def _check_tree(tree: Mapping[str, str], features: int) -> None:
         must(bool(((child < splits) & (child >= -leaves)).all()))
     must(walk_ends(np.where(left < 0, -1, left), np.where(right < 0, -1, right)))
     must(within(held["split_feature"], features) and within(held["decision_type"], 16))
-    codes = held["threshold"][(held["decision_type"] & 1) == 1]
+    codes = held["threshold"][held["decision_type"] % 2 == 1]
     must(within(codes, sets))
     if sets:
         bounds, words = _whole(tree["cat_boundaries"]), _whole(tree["cat_threshold"])
