@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all check bench docs lock clean
+.PHONY: setup demo test test-all check bench bench-tracking docs lock clean
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ check: $(STAMP)  ## style, types, floors, sizes
 
 bench: $(STAMP)  ## measured claims, with versions
 	$(BIN)/python -m benchmarks
+
+bench-tracking: $(STAMP)  ## tracking beside MLflow's own server: BENCH_ARGS="--full --json out.json"
+	scripts/system-packages
+	$(BIN)/python -m benchmarks.tracking $(BENCH_ARGS)
 
 docs: $(STAMP)  ## run every snippet of the docs
 	$(BIN)/python -m pytest tests/docs $(TEST_ARGS)

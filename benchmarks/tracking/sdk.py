@@ -8,9 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.servers import RunningServer, running_server
+
 import rung
 from rung.client.client import connect
-from tests.servers import RunningServer, running_server
 
 CALLS = 200_000
 ROUNDS = 5
