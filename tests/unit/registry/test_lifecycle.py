@@ -1,0 +1,258 @@
+"""Versions from elsewhere, stages, approvals, renaming, retiring: what happens to a version between its making and its end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from rung.app.local import LocalTransport
+from rung.client.client import Client
+from rung.core.errors import AlreadyExists, Conflict, Denied, Invalid, NotFound
+from rung.governance.records import Role
+from rung.registry import approvals as a
+from rung.registry import records as r
+
+RNG = np.random.default_rng(3)
+FRAME = pl.DataFrame({"x": RNG.normal(size=300), "z": RNG.normal(size=300)})
+FRAME = FRAME.with_columns(late=(FRAME["x"] + FRAME["z"] + pl.Series(RNG.normal(size=300))) > 0)
+MODEL = LogisticRegression().fit(FRAME.select("x", "z"), FRAME["late"].to_numpy())
+NAME = "Späte Flüge @ EWR (v2)"
+
+
+@pytest.fixture
+def flights(client: Client) -> Client:
+    """A client with two versions of a model that carries a free name, and the dataset they are judged on."""
+    client.data.add("flights", FRAME)
+    for _ in range(2):
+        client.registry.register(NAME, MODEL, example=FRAME.select("x", "z"), label="late", datasets=[("test", "flights", 1)])
+    return client
+
+
+def somebody(transport: LocalTransport, name: str, role: Role = "maintainer") -> Client:
+    """A client of another principal of the project."""
+    owner = Client(transport)
+    owner.governance.create_principal(name, role=role)
+    return Client(LocalTransport(transport.platform, token=owner.governance.create_token(name).secret))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "..", ".", "a\n", "x" * 257, "nul\x00"])
+def test_a_name_that_no_client_could_address_is_refused(client: Client, name: str) -> None:
+    with pytest.raises(Invalid):
+        client.registry.create_model(name)
+
+
+def test_a_free_name_goes_everywhere_a_model_goes(flights: Client) -> None:
+    registry = flights.registry
+    assert registry.check_gate(NAME, 1).passed
+    registry.promote(NAME, 1)
+    flights.serving.deploy("ewr", NAME, alias="champion")
+    assert flights.serving.predict("ewr", FRAME.select("x", "z").head(2)).height == 2
+    flights.value.set_matrix(NAME, tp=5, fp=-1)
+    flights.registry.create_model("n" * 256, "binary")
+    assert [item.name for item in registry.search_models("name LIKE 'n%'").items] == ["n" * 256]
+
+
+def test_the_task_of_a_model_is_that_of_its_first_version(client: Client) -> None:
+    assert client.registry.create_model("late").task is None
+    client.registry.register("late", MODEL, example=FRAME.select("x", "z"), label="late")
+    assert client.registry.model("late").task == "binary"
+
+
+def test_a_version_that_only_has_an_address_says_why_it_answers_nobody(client: Client) -> None:
+    version = client.registry.register_logged("late", "s3://bucket/model")
+    assert (version.format, version.files, version.task, version.label) == ("", (), None, "")
+    assert "s3://bucket/model" in version.unservable
+    for ask in (
+        lambda: client.registry.evaluate("late", 1, "flights"),
+        lambda: client.registry.check_gate("late", 1),
+        lambda: client.serving.deploy("late", "late", number=1),
+        lambda: client.registry.predictor("late", 1),
+    ):
+        with pytest.raises(Conflict, match="not kept here") as caught:
+            ask()
+        assert caught.value.code == "registry.unservable"
+    assert client.registry.download("late", 1).source == "s3://bucket/model"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/etc/passwd", "file:///etc/passwd", "../../x", "mlflow-artifacts:/../../x", "mlflow-artifacts:/0/%2e%2e/x", "C:\\models",
+        "runs:/" + "a" * 32 + "/model", "models:/m-" + "a" * 32, "mlflow-artifacts:/0/" + "b" * 32 + "/artifacts/model",
+        "runs://host/" + "a" * 32, "s3://bucket/a/../../b", "models:/late", "mlflow-artifacts:/anywhere", "s3://b/x\x01", "relative/path",
+    ],
+)  # fmt: skip
+def test_a_source_that_reaches_where_nobody_was_let_is_refused(client: Client, source: str) -> None:
+    client.registry.create_model("late")
+    with pytest.raises(Invalid):
+        client.registry.register_logged("late", source)
+    assert client.registry.versions("late").items == ()
+
+
+def test_what_nobody_knew_is_said_once(flights: Client) -> None:
+    registry = flights.registry
+    before = registry.version(NAME, 1)
+    with pytest.raises(Conflict, match="has the label 'late' already"):
+        registry.describe(NAME, 1, label="delayed")
+    assert registry.describe(NAME, 1, label="late").digest == before.digest
+    after = registry.describe(NAME, 1, threshold=0.7)
+    assert after.threshold == 0.7
+    assert after.digest != before.digest
+    unknown = registry.register_logged("other", "s3://bucket/model")
+    assert registry.describe("other", unknown.number, label="late").label == "late"
+
+
+def test_a_copy_keeps_what_it_answers_with(flights: Client) -> None:
+    copy = flights.registry.register_logged("copies", f"models:/{NAME}/2")
+    held = flights.registry.version(NAME, 2)
+    assert (copy.digest, copy.files, copy.label, copy.number) == (held.digest, held.files, "late", 1)
+    assert flights.registry.check_gate("copies", 1, dataset="flights").passed
+
+
+def test_versions_are_found_with_the_whole_language(flights: Client) -> None:
+    registry = flights.registry
+    registry.update_version(NAME, 1, tags={"kind": "candidate"})
+    registry.set_stage(NAME, 2, "staging")
+
+    def found(text: str, **options: object) -> list[int]:
+        return [version.number for version in registry.search_versions(text, **options).items]  # type: ignore[arg-type]
+
+    assert found("tags.kind = 'candidate' OR stage = 'staging'", order_by=["number"]) == [1, 2]
+    assert found("NOT (tags.kind = 'candidate')") == [2]
+    assert found(f"name = '{NAME}' AND number < 2") == [1]
+    first = registry.search_versions(limit=1)
+    assert first.next is not None
+    assert [item.number for item in registry.search_versions(limit=1, after=first.next).items] == [1]
+    with pytest.raises(Invalid, match="not searched by 'nothing'"):
+        found("nothing = 'x'")
+
+
+def test_aliases_follow_the_stages(flights: Client) -> None:
+    registry = flights.registry
+    with pytest.raises(Conflict, match="no passing verdict"):
+        registry.set_stage(NAME, 1, "production")
+    for number in (1, 2):
+        assert registry.check_gate(NAME, number).passed
+        registry.set_stage(NAME, number, "production")
+    assert registry.model(NAME).aliases == {"production": 2}
+    registry.set_stage(NAME, 2, "archived")
+    assert registry.model(NAME).aliases == {"production": 1}
+    registry.set_stage(NAME, 2, "production", archive_others=True)
+    assert [registry.version(NAME, number).stage for number in (1, 2)] == ["archived", "production"]
+    registry.set_stage(NAME, 2, "none")
+    assert registry.model(NAME).aliases == {}
+
+
+def test_the_champion_of_a_model_without_gates_moves_freely_until_it_gets_some(client: Client) -> None:
+    client.transport.call(r.CreateModel(name="free", gated=False))
+    client.registry.register("free", MODEL, example=FRAME.select("x", "z"), label="late")
+    client.registry.set_alias("free", "champion", 1)
+    client.registry.set_gate_rules("free", [{"gate": "contract"}])
+    with pytest.raises(Conflict, match="promotion only"):
+        client.registry.remove_alias("free", "champion")
+
+
+def test_what_is_served_is_not_deleted_and_what_is_deleted_comes_back(flights: Client) -> None:
+    registry = flights.registry
+    flights.serving.deploy("ewr", NAME, number=1, environment="staging")
+    for ask in (lambda: registry.delete_version(NAME, 1), lambda: registry.delete_model(NAME), lambda: registry.rename_model(NAME, "x")):
+        with pytest.raises(Conflict, match="deployment ewr") as caught:
+            ask()
+        assert caught.value.code == "registry.deployed"
+    flights.serving.deploy("ewr", NAME, number=2, environment="staging")
+    registry.set_alias(NAME, "shadow", 1)
+    assert registry.delete_version(NAME, 1, remove_aliases=True).deleted_at is not None
+    assert registry.model(NAME).aliases == {}
+    with pytest.raises(Conflict, match="deleted"):
+        flights.serving.deploy("ewr", NAME, number=1, environment="staging")
+    with pytest.raises(NotFound, match="restore"):
+        registry.update_version(NAME, 1, description="gone")
+    assert registry.restore_version(NAME, 1).deleted_at is None
+    flights.serving.undeploy("ewr")
+    registry.delete_model(NAME)
+    with pytest.raises(NotFound):
+        registry.model(NAME)
+    assert registry.models() == ()
+    assert registry.restore_model(NAME).versions == 2
+
+
+def test_a_name_is_free_after_deletion_and_its_numbers_are_not(flights: Client) -> None:
+    flights.registry.delete_model(NAME)
+    assert flights.registry.create_model(NAME, "binary").versions == 0
+    assert flights.registry.register(NAME, MODEL, example=FRAME.select("x", "z"), label="late").number == 3
+
+
+def test_everything_follows_a_new_name(flights: Client) -> None:
+    registry = flights.registry
+    verdict = registry.check_gate(NAME, 1)
+    registry.promote(NAME, 1)
+    registry.create_model("taken")
+    with pytest.raises(AlreadyExists):
+        registry.rename_model(NAME, "taken")
+    held = registry.rename_model(NAME, "late no more")
+    assert (held.aliases, held.versions) == ({"champion": 1}, 2)
+    assert registry.version(held.name, 1).model == held.name
+    assert registry.verdict(verdict.id).model == held.name == flights.evaluation.get(verdict.evaluation).model
+    kinds = {edge.source.kind for edge in flights.governance.trace("model_version", f"{held.name}:1").edges}
+    assert "dataset_version" in kinds
+    with pytest.raises(NotFound):
+        registry.version(NAME, 1)
+
+
+def test_a_version_is_let_pass_by_others_than_its_maker(flights: Client, transport: LocalTransport) -> None:
+    registry = flights.registry
+    registry.set_approval_rule(NAME, 1)
+    assert registry.check_gate(NAME, 1).passed
+    with pytest.raises(Conflict, match="0 of 1 approvals"):
+        registry.promote(NAME, 1)
+    with pytest.raises(Conflict, match="not approved"):
+        flights.serving.deploy("ewr", NAME, number=1)
+    with pytest.raises(Denied, match="registered"):
+        registry.approve(NAME, 1)
+    ada = somebody(transport, "ada")
+    with pytest.raises(Conflict, match="digest"):
+        ada.registry.approve(NAME, 1, digest=f"blake3:{'0' * 64}")
+    given = ada.registry.approve(NAME, 1, comment="looked at the slices")
+    assert registry.approvals(NAME, 1).counted == 1
+    registry.revoke_approval(given.id)
+    assert "0 of 1" in registry.approvals(NAME, 1).missing
+    ada.registry.approve(NAME, 1)
+    assert registry.promote(NAME, 1).number == 1
+    approved = {(edge.source.id, edge.relation) for edge in flights.governance.trace("model_version", f"{NAME}:1").edges}
+    assert ("ada", "approved") in approved
+
+
+def test_of_two_approvals_neither_is_of_who_promotes_and_both_end(flights: Client, transport: LocalTransport) -> None:
+    registry = flights.registry
+    registry.set_approval_rule(NAME, 2, roles=["maintainer"])
+    assert registry.check_gate(NAME, 1).passed
+    ada, bob, eve = (somebody(transport, name) for name in ("ada", "bob", "eve"))
+    for one in (ada, bob):
+        one.registry.approve(NAME, 1)
+    with pytest.raises(Conflict, match="1 of 2"):
+        ada.registry.promote(NAME, 1)
+    eve.registry.approve(NAME, 1, until=datetime.now(UTC) - timedelta(hours=1))
+    with pytest.raises(Conflict, match="1 of 2"):
+        ada.registry.promote(NAME, 1)
+    assert eve.registry.promote(NAME, 1).number == 1
+    registry.describe(NAME, 1, threshold=0.8)
+    state: a.ApprovalState = registry.approvals(NAME, 1)
+    assert (state.counted, len(state.approvals)) == (0, 3)
+
+
+def test_what_was_collected_is_gone_for_good_and_its_number_stays_given(flights: Client) -> None:
+    registry = flights.registry
+    registry.delete_version(NAME, 2)
+    assert flights.governance.collect_garbage(older_than_days=0).removed["model versions"] == 1
+    with pytest.raises(NotFound, match="are gone"):
+        registry.restore_version(NAME, 2)
+    assert registry.predictor(NAME, 1)
+    registry.delete_model(NAME)
+    assert flights.governance.collect_garbage(older_than_days=0).removed["models"] == 1
+    with pytest.raises(NotFound, match="no deleted model"):
+        registry.restore_model(NAME)
+    assert registry.register(NAME, MODEL, example=FRAME.select("x", "z"), label="late").number == 3
