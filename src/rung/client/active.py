@@ -72,6 +72,11 @@ class ActiveRun:
         """Whether everything stays in the spool until ``rung sync``."""
         return self._client is None and not self._forked
 
+    @property
+    def buffered(self) -> bool:
+        """Whether what is logged waits for the sender; a pipeline's step logs through, and others close its run."""
+        return self._outbox is not None
+
     def log_metric(self, key: str, value: float, step: int = 0) -> None:
         """Log one value; it arrives within half a second. Raises Invalid for what is no number, naming it."""
         if key not in self._checked or self.closed:

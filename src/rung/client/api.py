@@ -31,6 +31,7 @@ _EXPORTS = {
     "search_runs": "rung.client.looking",
     "get_run": "rung.client.looking",
     "history": "rung.client.looking",
+    "log_system_metrics": "rung.client.system",
     "register_model": "rung.client.registry",
     "DatasetRef": "rung.data.records",
     "Expectation": "rung.data.records",

@@ -36,6 +36,7 @@ def start_run(
     resume: str | None = None,
     offline: bool | None = None,
     capture_output: bool = False,
+    system_metrics: bool | None = None,
     client: Client | None = None,
 ) -> ActiveRun:
     """Open a run and make it the current one, until its ``with`` block or ``rung.end_run()`` closes it.
@@ -49,6 +50,7 @@ def start_run(
         resume: go on with a run, by its id or as ``experiment:12``.
         offline: keep everything in the spool until ``rung sync``; default RUNG_OFFLINE.
         capture_output: keep what is printed as the artifact ``logs/output.txt``.
+        system_metrics: log how busy the machine is while the run is open; default RUNG_SYSTEM_METRICS.
 
     Raises:
         Unavailable: the platform does not answer; an offline run needs none.
@@ -69,6 +71,10 @@ def start_run(
         from rung.client.output import capture  # noqa: PLC0415 - only where it is asked for
 
         capture(run)
+    if load_settings().system_metrics if system_metrics is None else system_metrics:
+        from rung.client.system import log_system_metrics  # noqa: PLC0415 - it imports this module
+
+        log_system_metrics(run=run)
     return run
 
 
