@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -23,6 +25,8 @@ from rung.tracking.store.runs import RunStore
 from rung.tracking.store.tables import EXPERIMENT, HEAD, INPUT, LATEST, PARAM, RUN, TAG
 
 _FEW = 2000
+_RANGES = 30  # as many ranges of an index are worth walking one after the other
+_INDEXED = {"id", "parent", "pipeline_run"}
 _INSTANTS = {"started_at", "ended_at"}
 _NULLABLE = {"ended_at", "parent", "pipeline_run"}  # runs without the value come last
 
@@ -57,15 +61,22 @@ class RunSearch:
             where.append(RUN.c.experiment_number.in_(experiments))
         terms = [term for order in orders for term in self._terms(order)]
         held = _unmarked(after, len(terms)) if after is not None else None
-        few = self._few(experiments, expression) if self._sqlite else None
+        ranges = experiments or self._all_experiments()
+        few = self._few(ranges, expression) if self._sqlite else None
         first = orders[0] if orders else None
-        if few is None and first is not None and experiments and (first.entity == "metric" or (first.entity == "param" and self._sqlite)):
+        rows: list[Any] = []
+        if few is None and first is not None and ranges and (first.entity == "metric" or (first.entity == "param" and self._sqlite)):
             walk = self._by_metric if first.entity == "metric" else self._by_param
-            rows = walk(experiments, first, terms, where, expression, held, limit + 1)
-        else:
-            where += [self._meets(part) for part in expression.parts]
-            source = RUN if few is None else few.join(RUN, RUN.c.id == few.c.run)
-            rows = self._rows(source, terms, where, held, limit + 1)
+            apart = self._sqlite and len(ranges) <= _RANGES  # within one range the index has the order wanted
+            for some in [(number,) for number in ranges] if apart else [ranges]:
+                inside = [*where, RUN.c.experiment_number.in_(some)]
+                rows += walk(some, first, terms, inside, expression, held, limit + 1)
+            rows = (_in_order(rows, terms) if apart else rows)[: limit + 1]
+        elif few is None or few:
+            parts = [self._meets(part) for part in expression.parts]
+            # With few ids at hand no other index may be taken, which the sum hides from the planner.
+            known = [] if few is None else [RUN.c.id.in_(few), RUN.c.project + "" == self._project]
+            rows = self._rows(RUN, terms, [*(where if few is None else where[1:]), *known, *parts], held, limit + 1)
         mark = _marked(rows[limit - 1], len(terms)) if len(rows) > limit else None
         found = RunStore(self._connection, self._project).read([row["id"] for row in rows[:limit]], points=points)
         return Page(items=tuple(found), next=mark)
@@ -140,23 +151,37 @@ class RunSearch:
             rows += self._rows(RUN, rest, [~has, *where], held if start == 2 else None, limit - len(rows))  # noqa: PLR2004 - rank of nothing
         return rows
 
-    def _few(self, experiments: Sequence[int], expression: All) -> Any:
-        """The runs that the most selective condition leaves, if they are few; SQLite's planner cannot know that itself."""
-        best: Any = None
-        fewest = _FEW + 1
+    def _all_experiments(self) -> Sequence[int]:
+        """Every experiment of the project where they are few, so that an index that begins with them serves all runs."""
+        if not self._sqlite:
+            return ()
+        query = select(EXPERIMENT.c.number).where(EXPERIMENT.c.project == self._project).limit(_RANGES + 1)
+        numbers = self._connection.execute(query).scalars().all()
+        return numbers if len(numbers) <= _RANGES else ()
+
+    def _few(self, experiments: Sequence[int], expression: All) -> Sequence[str] | None:
+        """Ids of the runs that the most selective condition leaves, if they are few; SQLite's planner cannot know that itself."""
+        best: Sequence[str] | None = None
         for part in expression.parts:
             query = self._candidates(part) if isinstance(part, Compare) else None
             if query is None:
                 continue
-            if experiments:
-                query = query.where(query.selected_columns.run.table.c.experiment_number.in_(experiments))
-            counted = self._connection.execute(select(func.count()).select_from(query.limit(fewest).subquery())).scalar_one()
-            if counted < fewest:
-                best, fewest = query, counted
-        return None if best is None else best.subquery("few")
+            held = query.selected_columns[0].table
+            if experiments and held is not RUN:
+                query = query.where(held.c.experiment_number.in_(experiments))
+            most = _FEW if best is None else len(best)
+            found = self._connection.execute(query.limit(most + 1)).scalars().all()
+            if len(found) <= most:
+                best = found
+        return best
 
     def _candidates(self, part: Compare) -> Any:
         """The query of runs that meet a condition by an index, None where there is none."""
+        if part.entity == "attribute" and part.key in _INDEXED and part.operator in {"=", "in"}:
+            return select(RUN.c.id).where(
+                RUN.c.project + "" == self._project if part.key == "id" else RUN.c.project == self._project,
+                _compared(RUN.c[part.key], part.operator, part.value),
+            )
         if part.entity in {"param", "tag"} and part.operator == "=" and isinstance(part.value, str):
             source, column = (PARAM, PARAM.c.text) if part.entity == "param" else (TAG, TAG.c.value)
             query = select(source.c.run).where(source.c.project == self._project, source.c.key == part.key)
@@ -268,6 +293,19 @@ def _unmarked(after: str, terms: int) -> Any:
             f"{after[:100]!r} is not the mark of a page.", code="tracking.bad_page", hint="Pass the `next` of the page before, with the same order."
         )  # fmt: skip
     return held
+
+
+def _in_order(rows: list[Any], terms: Sequence[_Term]) -> list[Any]:
+    """Rows in the order that SQLite gives them: from the last term to the first, each sort keeps what is equal."""
+    rows.sort(key=itemgetter("id"), reverse=True)
+    for n in reversed(range(len(terms))):
+        rows.sort(key=partial(_sortable, f"value_{n}"), reverse=terms[n].descending)
+        rows.sort(key=itemgetter(f"rank_{n}"))
+    return rows
+
+
+def _sortable(name: str, row: Any) -> tuple[bool, Any]:
+    return row[name] is not None, row[name]
 
 
 def _beyond(terms: Sequence[_Term], held: Sequence[Any], run: str) -> Any:
