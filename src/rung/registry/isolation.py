@@ -1,7 +1,8 @@
 """Confining this process for good: no network, no other program, no file but those named. Linux only.
 
-Two locks of the kernel, set from within and inherited by every thread: Landlock for files, a system call filter for the
-rest. Neither can be opened again, by whatever code runs after.
+Two locks of the kernel, set from within and inherited by every thread: Landlock for files, and a filter that lets
+through only the system calls that arithmetic and reading files need. Neither can be opened again, by whatever code runs
+after. They hold for threads started later; so there must be no other thread yet.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import platform
 import resource
 import struct
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,40 +20,56 @@ from rung.core.errors import Unavailable
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _BENEATH = 1
-_EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
-_WRITE_FILE, _REMOVE_FILE, _MAKE_FILE, _TRUNCATE = 1 << 1, 1 << 5, 1 << 8, 1 << 14
-_FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
-_WITH_DEVICES = (1 << 16) - 1
-_WRITING = _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE | _TRUNCATE  # plain files only: no links, pipes, devices
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
+_OLDEST = 3  # the first that holds back truncation too
+_FILES, _WITH_DEVICES = (1 << 15) - 1, (1 << 16) - 1
 _TCP, _SCOPES = 0b11, 0b11
+_DEVICES_SINCE, _TCP_SINCE, _SCOPES_SINCE = 5, 4, 6
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-# socket socketpair connect bind (fork vfork) execve execveat ptrace kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal
-# process_vm_readv process_vm_writev io_uring_setup bpf perf_event_open userfaultfd keyctl add_key request_key mount umount2 unshare
-# setns pidfd_open pidfd_getfd kexec_load init_module finit_module open_by_handle_at setpriority sched_setscheduler
-_REFUSED = {
+# read write readv writev pread64 pwrite64 lseek close close_range dup dup2 dup3 ftruncate fsync fdatasync; open openat stat lstat fstat
+# newfstatat statx access faccessat faccessat2 readlink readlinkat getdents64 getcwd statfs fstatfs; mmap mprotect munmap mremap madvise
+# brk futex set_robust_list set_tid_address rseq arch_prctl; sched_yield sched_getaffinity getcpu nanosleep clock_nanosleep clock_gettime
+# clock_getres gettimeofday time times; getrusage getrlimit getpid getppid gettid getuid geteuid getgid getegid uname sysinfo getrandom;
+# rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall exit exit_group
+_LET_THROUGH = {
     "x86_64": (
-        41, 53, 42, 49, 57, 58, 59, 322, 101, 62, 200, 234, 129, 297, 424, 310, 311, 425, 321, 298, 323, 250, 248, 249, 165, 166, 272, 308, 434,
-        438, 246, 175, 313, 304, 141, 144,
+        0, 1, 19, 20, 17, 18, 8, 3, 436, 32, 33, 292, 77, 74, 75, 2, 257, 4, 6, 5,
+        262, 332, 21, 269, 439, 89, 267, 217, 79, 137, 138, 9, 10, 11, 25, 28,
+        12, 202, 273, 218, 334, 158, 24, 204, 309, 35, 230, 228,
+        229, 96, 201, 100, 98, 97, 39, 110, 186, 102, 107, 104, 108, 63, 99, 318,
+        13, 14, 15, 131, 219, 60, 231,
     ),
     "aarch64": (
-        198, 199, 203, 200, 221, 281, 117, 129, 130, 131, 138, 240, 424, 270, 271, 425, 280, 241, 282, 219, 217, 218, 40, 39, 97, 268, 434,
-        438, 104, 105, 273, 265, 140, 119,
+        63, 64, 65, 66, 67, 68, 62, 57, 436, 23, 24, 46, 82, 83, 56, 80,
+        79, 291, 48, 439, 78, 61, 17, 43, 44, 222, 226, 215, 216, 233,
+        214, 98, 99, 96, 293, 124, 123, 168, 101, 115, 113,
+        114, 169, 153, 165, 163, 172, 173, 178, 174, 175, 176, 177, 160, 179, 278,
+        134, 135, 139, 132, 128, 93, 94,
     ),
 }  # fmt: skip
-_PRLIMIT = {"x86_64": 302, "aarch64": 261}
+_FCNTL, _IOCTL, _PRLIMIT = {"x86_64": 72, "aarch64": 25}, {"x86_64": 16, "aarch64": 29}, {"x86_64": 302, "aarch64": 261}
+_DESCRIPTORS = (0, 1, 2, 3, 1030)  # fcntl: copies and flags of a descriptor; not its owner, to whom signals would go, and no locks
+_TERMINALS = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451)  # ioctl: whether it is a terminal, how wide, how much waits, closing on exec
 _CLONE, _CLONE3, _A_THREAD = {"x86_64": 56, "aarch64": 220}, 435, 0x10000
 _ALLOW, _REFUSE, _UNKNOWN, _KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_FOREIGN_NUMBERS = 0x40000000
+_NUMBER_AT, _ARCHITECTURE_AT = 0, 4
+_FIRST, _SECOND, _THIRD, _THIRD_UPPER = 16, 24, 32, 36  # where the arguments lie, low words first
+Rule = tuple[int, int, int, int]
 
 
 def confine(readable: Iterable[Path], writable: Iterable[Path], *, seconds: int, memory_bytes: int, file_bytes: int) -> None:
-    """Give up everything but the files named, for this process and all it starts.
+    """Give up everything but reading what is named (folders with all below), and writing the named files, which must exist.
 
     Raises:
-        Unavailable: the kernel has no such locks, or another architecture.
+        Unavailable: the kernel has no such locks, or another architecture; or this process has other threads already.
     """
+    if sys.platform != "linux":
+        raise _unable(f"is of {sys.platform}")
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise _unable("would lock one thread only, and this process has several")
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
@@ -66,17 +84,18 @@ def confine(readable: Iterable[Path], writable: Iterable[Path], *, seconds: int,
 
 def _lock_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> None:
     version = libc.syscall(_CREATE_RULESET, None, 0, 1)
-    if version < 1:
-        raise _unable("has no Landlock")
-    handled = _FILES.get(version, _WITH_DEVICES)
-    held = struct.pack("QQQ", handled, _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0)  # noqa: PLR2004 - versions of Landlock
-    size = 24 if version >= 6 else 16 if version >= 4 else 8  # noqa: PLR2004 - see above
+    if version < _OLDEST:
+        raise _unable("has no Landlock, or one too old to hold back truncation")
+    handled = _WITH_DEVICES if version >= _DEVICES_SINCE else _FILES
+    held = struct.pack("QQQ", handled, _TCP if version >= _TCP_SINCE else 0, _SCOPES if version >= _SCOPES_SINCE else 0)
+    size = 24 if version >= _SCOPES_SINCE else 16 if version >= _TCP_SINCE else 8
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.c_char_p(held), size, 0)
     if ruleset < 0:
         raise _unable("refuses a Landlock ruleset")
-    for paths, rights in ((readable, _READ_FILE | _READ_DIR | _EXECUTE), (writable, _WRITING & handled)):
-        for path in paths:
-            _allow(libc, ruleset, path, rights)
+    for path in readable:
+        _allow(libc, ruleset, path, _READ_FILE | _READ_DIR | _EXECUTE)  # to map a library is to execute it
+    for path in writable:
+        _allow(libc, ruleset, path, _READ_FILE | _WRITE_FILE | _TRUNCATE)
     if libc.syscall(_RESTRICT_SELF, ruleset, 0):
         raise _unable("refuses to restrict a process")
     os.close(ruleset)
@@ -84,15 +103,13 @@ def _lock_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
     try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)  # kept, or the kernel might forget what /proc/self was
     except FileNotFoundError:
         return
     if not path.is_dir():
         rights &= _EXECUTE | _READ_FILE | _WRITE_FILE | _TRUNCATE
     rule = struct.pack("=Qi", rights, place)
-    failed = libc.syscall(_ADD_RULE, ruleset, _BENEATH, ctypes.c_char_p(rule), 0)
-    os.close(place)
-    if failed:
+    if libc.syscall(_ADD_RULE, ruleset, _BENEATH, ctypes.c_char_p(rule), 0):
         raise _unable(f"refuses a rule for {path}")
 
 
@@ -100,36 +117,46 @@ def _lock_calls(libc: ctypes.CDLL) -> None:
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         raise _unable(f"is of {machine}, for which no filter is written")
-    program = _program(machine)
+    program = b"".join(struct.pack("HBBI", *rule) for rule in _program(machine))
     buffer = ctypes.create_string_buffer(program, len(program))
     held = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     if libc.prctl(_SECCOMP, _FILTER, ctypes.c_char_p(held), 0, 0):
         raise _unable("refuses a system call filter")
 
 
-def _program(machine: str) -> bytes:
-    """The filter: another architecture ends the process, calls on the list are refused.
+def _program(machine: str) -> list[Rule]:
+    """The filter: what is named is let through, all else is refused; a call of another architecture ends the process.
 
-    Threads may be started, processes may not; limits may be asked for, of the process itself only.
+    Threads may be started, processes may not; limits may be asked for, of the process itself, and not set.
     """
-    calls = _REFUSED[machine]
-    rules = [
+    rules: list[Rule] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _NUMBER_AT), (_AT_LEAST, 0, 1, 0x40000000), (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NUMBER_AT), (_AT_LEAST, 0, 1, _FOREIGN_NUMBERS), (_RETURN, 0, 0, _KILL),
     ]  # fmt: skip
-    for call in calls:
-        rules += [(_EQUAL, 0, 1, call), (_RETURN, 0, 0, _REFUSE)]
+    for call in _LET_THROUGH[machine]:
+        rules += [(_EQUAL, 0, 1, call), (_RETURN, 0, 0, _ALLOW)]
     rules += [(_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _UNKNOWN)]  # its flags lie in memory; the C library then uses clone
-    rules += [(_EQUAL, 0, 4, _CLONE[machine]), (_LOAD, 0, 0, _FIRST_ARGUMENT_AT)]
-    rules += [(_ANY_BIT, 1, 0, _A_THREAD), (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
-    rules += [(_EQUAL, 0, 3, _PRLIMIT[machine]), (_LOAD, 0, 0, _FIRST_ARGUMENT_AT), (_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _REFUSE)]
-    rules += [(_RETURN, 0, 0, _ALLOW)]
-    return b"".join(struct.pack("HBBI", *rule) for rule in rules)
+    rules += _when(_CLONE[machine], [(_LOAD, 0, 0, _FIRST), (_ANY_BIT, 0, 1, _A_THREAD), (_RETURN, 0, 0, _ALLOW)])
+    for call, commands in ((_FCNTL[machine], _DESCRIPTORS), (_IOCTL[machine], _TERMINALS)):
+        asked: list[Rule] = [(_LOAD, 0, 0, _SECOND)]
+        for command in commands:
+            asked += [(_EQUAL, 0, 1, command), (_RETURN, 0, 0, _ALLOW)]
+        rules += _when(call, asked)
+    nothing = [
+        rule for place in (_FIRST, _THIRD, _THIRD_UPPER) for rule in ((_LOAD, 0, 0, place), (_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _REFUSE))
+    ]
+    rules += _when(_PRLIMIT[machine], [*nothing, (_RETURN, 0, 0, _ALLOW)])
+    return [*rules, (_RETURN, 0, 0, _REFUSE)]
+
+
+def _when(call: int, rules: list[Rule]) -> list[Rule]:
+    """Rules about the arguments of one call; what they do not let through is refused."""
+    return [(_EQUAL, 0, len(rules) + 1, call), *rules, (_RETURN, 0, 0, _REFUSE)]
 
 
 def _unable(why: str) -> Unavailable:
     return Unavailable(
         f"Code of strangers cannot be confined here: the kernel {why}.",
         code="registry.no_isolation",
-        hint="Use Linux 5.13 or newer with Landlock and seccomp, on x86_64 or aarch64.",
+        hint="Use Linux 6.2 or newer with Landlock and seccomp, on x86_64 or aarch64; or log the model as skops.",
     )

@@ -1,7 +1,8 @@
 """The process that opens one pickle: confines itself, unpickles, and writes the model anew in a format that runs no code.
 
-Run as ``python -I -m rung.registry.unpickler FOLDER``; nothing else imports it. Whatever the pickle does happens in
-here, where there is no network, no other program and no file but the libraries and the folder.
+Run as ``python -I -B -m rung.registry.unpickler FOLDER``; nothing else imports it. Whatever the pickle does happens in
+here, where there is no network, no other program, nothing to read but the libraries and the pickle, and nothing to
+write but two files that are there already. Libraries are loaded after the locks: some start threads, which no lock would hold.
 """
 
 from __future__ import annotations
@@ -12,41 +13,44 @@ import sys
 from pathlib import Path
 
 from rung.core.errors import RungError
-from rung.registry.format import FORMATS, format_for
 from rung.registry.isolation import confine
-from rung.registry.unpickling import ANSWER, PICKLE
 
+PICKLE, MADE, ANSWER = "model.pickle", "made", "answer.json"
 _SECONDS = 120
 _MEMORY = 8 << 30
 _FILE = 2 << 30
+_PLACES = ("/dev/null", "/dev/urandom", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/proc/self")
 
 
 def main(folder: Path) -> int:
-    """Write the model's files and ``answer.json``: its format, or why there is none."""
-    import skops.io  # noqa: F401, PLC0415 - before the locks: most of what the model needs is then there
-
+    """Write the model's file and ``answer.json``: its format, or why there is none."""
     answer: dict[str, object]
+    answering = folder / ANSWER
     try:
-        libraries = [Path(sys.prefix), Path(sys.base_prefix), *(Path(path) for path in sys.path if path)]
-        devices = [Path("/dev/null"), Path("/dev/urandom"), Path("/lib"), Path("/lib64"), Path("/usr/lib"), Path("/etc/ld.so.cache")]
-        confine([*libraries, *devices], [folder], seconds=_SECONDS, memory_bytes=_MEMORY, file_bytes=_FILE)
+        limits = {"seconds": _SECONDS, "memory_bytes": _MEMORY, "file_bytes": _FILE}
+        confine([*_libraries(folder), *map(Path, _PLACES), folder / PICKLE], [answering, folder / MADE], **limits)
     except RungError as error:
-        _tell(folder, {"error": str(error)})
+        answering.write_text(json.dumps({"error": error.message, "hint": error.hint}), encoding="utf-8")
         return 1
     try:
+        from rung.registry.format import FORMATS, format_for  # noqa: PLC0415 - Polars starts threads
+
         model = pickle.loads((folder / PICKLE).read_bytes())  # noqa: S301 - confined by now
         name = "skops" if FORMATS.get("skops").accepts(model) else format_for(model)
-        for path, data in FORMATS.get(name).save(model).items():
-            (folder / path).write_bytes(data)
-        answer = {"format": name}
+        ((path, data),) = FORMATS.get(name).save(model).items()
+        (folder / MADE).write_bytes(data)
+        answer = {"format": name, "path": path}
     except Exception as error:  # a pickle may raise anything, and the answer tells it
         answer = {"error": f"{type(error).__name__}: {error}"[:500]}
-    _tell(folder, answer)
+    answering.write_text(json.dumps(answer), encoding="utf-8")
     return 0
 
 
-def _tell(folder: Path, answer: dict[str, object]) -> None:
-    (folder / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+def _libraries(folder: Path) -> list[Path]:
+    """Where modules lie; not a place that holds the folder too, and so the platform's own files."""
+    roots = [Path(root) / "lib" for root in (sys.prefix, sys.base_prefix)]
+    found = [*roots, *(Path(path) for path in sys.path if path)]
+    return [root for root in found if not folder.resolve().is_relative_to(root.resolve())]
 
 
 if __name__ == "__main__":
