@@ -88,7 +88,7 @@ def routes(make_transport: MakeTransport) -> list[BaseRoute]:
     found: list[BaseRoute] = []
     for prefix in (PROXY, PROXY.replace("/api/", "/ajax-api/")):
         found.append(Route(f"{prefix}/artifacts", listing, methods=["GET"]))
-        found.append(Route(f"{prefix}/artifacts/{{path:path}}", proxy, methods=["GET", "PUT", "DELETE"]))
+        found.append(Route(f"{prefix}/artifacts/{{path:rest}}", proxy, methods=["GET", "PUT", "DELETE"]))
     found += [
         Route(path, of_run, methods=["GET"])
         for path in ("/get-artifact", "/api/2.0/mlflow/get-artifact", "/ajax-api/2.0/mlflow/get-artifact")

@@ -24,10 +24,11 @@ _SPECIAL: dict[str, tuple[int, str]] = {
     "mlflow.not_offered": (501, "NOT_IMPLEMENTED"),
     "mlflow.no_endpoint": (404, "ENDPOINT_NOT_FOUND"),
 }
+_LONGEST = 2000  # a value that is quoted back may itself be long
 
 
 def told(error: RungError) -> tuple[int, dict[str, str]]:
     """Status and body of an error. The hint follows the message: the client shows one text only."""
     code_status, code = _SPECIAL.get(error.code) or CODES.get(error.kind, (500, "INTERNAL_ERROR"))
     message = f"{error.message} {error.hint}".strip() if error.hint else error.message
-    return code_status, {"error_code": code, "message": message}
+    return code_status, {"error_code": code, "message": message[:_LONGEST]}

@@ -130,7 +130,7 @@ def set_tags(body: TagsBody, call: Call) -> Answer:
     return _told(call(m.UpdateLoggedModel(model=shapes.model_id(body.model_id), tags=tags)), call)
 
 
-@row("DELETE", "/logged-models/{model_id}/tags/{tag_key:path}", TagKeyBody, m.GetLoggedModel, m.UpdateLoggedModel)
+@row("DELETE", "/logged-models/{model_id}/tags/{tag_key:rest}", TagKeyBody, m.GetLoggedModel, m.UpdateLoggedModel)
 def delete_tag(body: TagKeyBody, call: Call) -> Answer:
     model = shapes.model_id(body.model_id)
     call(m.UpdateLoggedModel(model=model, tags={body.tag_key: None}))

@@ -12,6 +12,7 @@ _OWNERS = (
     re.compile(r"^[0-9]{1,9}/models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?$", re.DOTALL),
     re.compile(r"^[0-9]{1,9}/traces/(tr-[0-9a-f]{32})/artifacts(?:/(.*))?$", re.DOTALL),
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOBODY = "files"
 _SPELLINGS = 4
 
@@ -22,7 +23,7 @@ def located(path: str) -> tuple[str, str]:
     for pattern in _OWNERS:
         match = pattern.match(plain)
         if match:
-            return match[1], match[2] or ""
+            return match[1], checked(match[2] or "")  # who fetches it puts this part below a folder of their own
     return _NOBODY, plain
 
 
@@ -30,8 +31,12 @@ def checked(path: str) -> str:
     """A path as it was sent. Raises Invalid when it, or what it says once more decoded, leaves its folder."""
     spelt = path
     for _ in range(_SPELLINGS):
-        if spelt.startswith(("/", "\\")) or "\x00" in spelt or re.match(r"^[A-Za-z]:[\\/]", spelt) or _climbs(spelt):
-            raise Invalid(f"Invalid path: {path[:100]!r} leaves its folder.", code="mlflow.bad_path", hint="Send a path inside it.")
+        if spelt.startswith(("/", "\\")) or _CONTROL.search(spelt) or re.match(r"^[A-Za-z]:[\\/]", spelt) or _climbs(spelt):
+            raise Invalid(
+                f"Invalid path: {path[:100]!r} leaves its folder or holds control characters.",
+                code="mlflow.bad_path",
+                hint="Send a path inside it.",
+            )
         again = unquote(spelt)
         if again == spelt:
             break

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from anyio import to_thread
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -24,6 +25,15 @@ A = TypeVar("A")
 Answer = dict[str, Any]
 _JSON = "application/json"
 _MOST_BYTES = 64 << 20
+
+
+class _Rest(PathConvertor):
+    """The rest of a path, line breaks too; Starlette's own stops at them, and its 404 is not MLflow's."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("rest", _Rest())
 
 
 class Call(Protocol):

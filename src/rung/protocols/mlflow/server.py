@@ -73,4 +73,4 @@ def last_routes(make_transport: MakeTransport) -> list[BaseRoute]:
     prefixes = [
         f"/{api}/{number}/{name}" for api in ("api", "ajax-api") for number in ("2.0", "3.0") for name in ("mlflow", "mlflow-artifacts")
     ]
-    return [Route(f"{prefix}/{{rest:path}}", other, methods=methods) for prefix in prefixes]
+    return [Route(f"{prefix}/{{rest:rest}}", other, methods=methods) for prefix in prefixes]
