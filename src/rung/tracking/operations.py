@@ -23,7 +23,7 @@ from rung.tracking import records as r
 from rung.tracking import viewing as _viewing
 from rung.tracking.experiments import resolved
 from rung.tracking.rules import checked_path, new_params, ordered_by, points_of, wanted
-from rung.tracking.store import ArtifactStore, LoggedStore, PointStore, RunSearch, RunStore
+from rung.tracking.store import ArtifactStore, LoggedStore, PointStore, RunSearch, RunStore, TraceStore
 from rung.tracking.store.points import Point
 
 __all__ = ["_experiments", "_importing", "_modelling", "_purging", "_viewing"]  # imported so that their handlers are known
@@ -291,7 +291,10 @@ def _owned(scope: Scope, owner: str) -> None:
     """Raise NotFound for an owner that is not in this project."""
     if owner.startswith("m-"):
         LoggedStore(scope.connection, scope.project).get(owner[2:])
-    elif not owner.startswith("tr-") and owner != "files":
+    elif owner.startswith("tr-"):
+        if TraceStore(scope.connection, scope.project).find(owner) is None:
+            raise NotFound(f"There is no trace {owner}.", code="tracking.no_trace", hint="Keep the trace before its files.")
+    elif owner != "files":
         _runs(scope).row(owner)
 
 
