@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from rung.client.tracking import TrackingVerbs
 from rung.client.transports import Transport
 from rung.core.digests import digest_of
-from rung.core.errors import NotFound
+from rung.core.errors import AlreadyExists, Conflict, Invalid, NotFound
 from rung.core.records import Page
 from rung.core.references import DatasetUse, Task
 from rung.evaluation.records import Evaluation, GetEvaluation
 from rung.registry import approvals as a
 from rung.registry import logged as lg
 from rung.registry import records as r
+from rung.tracking.artifacts import ListArtifacts
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Datasets = Sequence[DatasetUse | tuple[str, str, int]]
 Slices = Sequence[str | r.SliceRule]
+_ID = re.compile(r"^[0-9a-f]{32}$")
 
 
 class RegistryVerbs:
@@ -94,10 +101,18 @@ class RegistryVerbs:
         self, model: str, source: str, *, run_id: str | None = None, logged_model: str | None = None, label: str | None = None,
         description: str = "", tags: Mapping[str, str] | None = None,
     ) -> r.ModelVersion:  # fmt: skip
-        """Register what another tool logged here: ``runs:/<run>/model`` with its ``run_id``, ``models:/m-<id>`` with that model's id.
+        """Register what another tool logged here: ``runs:/<run>/model`` or ``models:/m-<id>``; the model is made if there is none.
 
-        The model is made if there is none. ``label`` names the column that holds the truth, which MLflow does not know.
+        Args:
+            model: name.
+            source: where it was logged; an address elsewhere makes a version that says why it answers nobody.
+            run_id: default the run, and ``logged_model`` the logged model, that the source names.
+            label: column that holds the truth, which MLflow does not know; it can be said later with ``describe``.
         """
+        kind, _, rest = source.partition(":/")
+        owner = rest.split("/")[0]
+        run_id = run_id or (owner if kind == "runs" and _ID.match(owner) else None)
+        logged_model = logged_model or (owner[2:] if kind == "models" and owner.startswith("m-") and _ID.match(owner[2:]) else None)
         try:
             self.model(model)
         except NotFound:
@@ -186,6 +201,57 @@ class RegistryVerbs:
         """Where a version's files are."""
         return self._transport.call(lg.GetDownload(model=model, number=number))
 
+    def save_files(self, model: str, number: int, folder: str | Path) -> tuple[Path, ...]:
+        """Write a version's files into a folder, which is made; their paths.
+
+        The files are those that were logged, with all that lay beside the model, else those that Rung wrote.
+
+        Raises:
+            Conflict: it has no files here.
+            AlreadyExists: the folder holds something; nothing is overwritten.
+        """
+        version, folder = self.version(model, number), Path(folder)
+        held = self._logged_files(version) or {file.path: file.digest for file in version.files}
+        if not held:
+            why = version.unservable or "Its files are elsewhere."
+            raise Conflict(f"{model}:{number} has no files here. {why}", code="registry.no_files", hint="Fetch them from its source.")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise AlreadyExists(f"{folder} holds something.", code="registry.folder_exists", hint="Name a new folder.")
+        for path, digest in held.items():
+            target = folder.joinpath(*PurePosixPath(path).parts)
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise Invalid(f"The file {path!r} would leave the folder.", code="registry.bad_path", hint="Do not trust this version.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self._transport.get_blob(digest))
+        return tuple(folder / path for path in held)
+
+    def _logged_files(self, version: r.ModelVersion) -> dict[str, str]:
+        """Digests of the files of a version's logged folder, by path in it; none where nothing was logged, or it is gone."""
+        if not version.source:
+            return {}
+        place = self.download(version.model, version.number)
+        places = [(place.owner, place.prefix), (f"m-{version.logged_model}" if version.logged_model else "", "")]
+        for owner, prefix in [place for place in places if place[0]]:
+            try:
+                listed = self._transport.call(ListArtifacts(owner=owner, under=prefix))
+            except NotFound:
+                continue
+            if listed:
+                skipped = len(prefix) + 1 if prefix else 0
+                return {item.path[skipped:] or item.path.rpartition("/")[2]: item.digest for item in listed}
+        return {}
+
+    def input_example(self, model: str, number: int | None = None, *, alias: str | None = None) -> pl.DataFrame:
+        """Some rows that a version was shown when it was made. Raises NotFound for one without."""
+        import polars as pl  # noqa: PLC0415 - loads nothing heavy until asked
+
+        version = self.version(model, number, alias=alias)
+        if not version.input_example:
+            raise NotFound(
+                f"{version.model}:{version.number} has no input example.", code="registry.no_example", hint="Register it with `example=`."
+            )
+        return pl.read_parquet(io.BytesIO(self._transport.get_blob(version.input_example)))
+
     def set_approval_rule(self, model: str, needed: int, *, roles: Sequence[str] = ()) -> a.ApprovalRule:
         """Ask for approvals by others than the maker before promotion and production; 0 asks for none."""
         return self._transport.call(a.SetApprovalRule(model=model, needed=needed, roles=tuple(roles)))
@@ -197,12 +263,21 @@ class RegistryVerbs:
         looked_at = digest or self.version(model, number).digest
         return self._transport.call(a.Approve(model=model, number=number, digest=looked_at, comment=comment, until=until))
 
+    def reject(self, model: str, number: int, comment: str, *, digest: str | None = None) -> a.Approval:
+        """Say no to a version, and why; ``digest`` is what was looked at, default what it is now."""
+        looked_at = digest or self.version(model, number).digest
+        return self._transport.call(a.Reject(model=model, number=number, digest=looked_at, comment=comment))
+
     def revoke_approval(self, approval: str, *, reason: str = "") -> a.Approval:
-        """Take an approval back."""
+        """Take an approval or a rejection back."""
         return self._transport.call(a.RevokeApproval(id=approval, reason=reason))
 
+    def approval_rule(self, model: str) -> a.ApprovalRule:
+        """How many approvals versions of a model need."""
+        return self._transport.call(a.GetApprovalRule(model=model))
+
     def approvals(self, model: str, number: int) -> a.ApprovalState:
-        """Approvals of a version and what is missing."""
+        """Approvals of a version, who said no, and what is missing."""
         return self._transport.call(a.ListApprovals(model=model, number=number))
 
     def predictor(self, model: str, number: int | None = None, *, alias: str | None = None) -> Any:

@@ -18,7 +18,7 @@ class WebhooksVerbs:
 
     def create(
         self, name: str, url: str, events: Sequence[w.WebhookEvent], *, secret: str | None = None, description: str = "",
-        status: w.WebhookStatus = "active",
+        status: Literal["active", "disabled"] = "active",
     ) -> w.Webhook:  # fmt: skip
         """Tell an address of events; with a secret every message is signed."""
         return self._transport.call(

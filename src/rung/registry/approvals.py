@@ -1,4 +1,4 @@
-"""Records and requests of approvals: who besides its maker let a version pass."""
+"""Records and requests of approvals: who besides its maker let a version pass, and who said no."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from rung.core.records import Digest, Id, Instant, Line, ModelName, Number, Record, Text
+from rung.core.records import Count, Digest, Id, Instant, Line, ModelName, Number, Record, Text
 from rung.core.requests import Effect, Request
 
 
@@ -21,7 +21,10 @@ class ApprovalRule(Record):
 
 
 class Approval(Record):
-    """One person's word for one state of a version: it holds for that digest only, and until an instant where one is given."""
+    """One person's word on one state of a version: it holds for that digest only, and until an instant where one is given.
+
+    One that is ``rejected`` is a no: it stands in the way of promotion, production and deployment until it is taken back.
+    """
 
     id: Id
     model: ModelName
@@ -34,15 +37,17 @@ class Approval(Record):
     until: Instant | None = None
     revoked_at: Instant | None = None
     revoked_by: Line = ""
+    rejected: bool = False
 
 
 class ApprovalState(Record):
-    """What a version's approvals come to now: those that count, those given, and what is missing in words."""
+    """What a version's approvals come to now: those that count, those given, who says no, and what is missing in words."""
 
     rule: ApprovalRule
     approvals: tuple[Approval, ...]
-    counted: int
+    counted: Count
     missing: Line = ""
+    rejected_by: tuple[Line, ...] = ()
 
 
 class SetApprovalRule(Request[ApprovalRule]):
@@ -53,6 +58,15 @@ class SetApprovalRule(Request[ApprovalRule]):
     model: ModelName
     needed: Annotated[int, Meta(ge=0, le=10)]
     roles: Annotated[tuple[Line, ...], Meta(max_length=10)] = ()
+
+
+class GetApprovalRule(Request[ApprovalRule]):
+    """How many approvals versions of a model need."""
+
+    operation = "registry.get_approval_rule"
+    permission = "model:read"
+    effect: ClassVar[Effect] = "read"
+    model: ModelName
 
 
 class Approve(Request[Approval]):
@@ -67,8 +81,19 @@ class Approve(Request[Approval]):
     until: Instant | None = None
 
 
+class Reject(Request[Approval]):
+    """Say no to a version as it stands, and why; also by whoever registered it. An approval by the same person ends."""
+
+    operation = "registry.reject"
+    permission = "model:promote"
+    model: ModelName
+    number: Number
+    digest: Digest
+    comment: Annotated[str, Meta(min_length=1, max_length=10_000, pattern=r"^[^\x00]*$")]
+
+
 class RevokeApproval(Request[Approval]):
-    """Take an approval back: one's own, or anybody's with ``model:manage``."""
+    """Take an approval or a rejection back: one's own, or anybody's with ``model:manage``."""
 
     operation = "registry.revoke_approval"
     permission = "model:promote"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,13 @@ from rung.storage.scope import Scope
 from rung.tracking.records import ENDED
 from rung.tracking.store import RunStore
 
+_log = logging.getLogger("rung.registry")
 PAUSES_S = (5, 30, 120, 600, 3600, 3 * 3600, 8 * 3600)
+PATIENCE = 3
 _AT_ONCE = 50
 _SIDE_BY_SIDE = 8
 _CLAIM_S = 120
+_ROUND_S = 60
 _KEPT = timedelta(days=30)
 _GONE = 410
 
@@ -109,6 +113,13 @@ def retry_delivery(request: w.RetryDelivery, scope: Scope) -> w.Delivery:
     held = store.delivery(request.id)
     if held.status == "delivered":
         raise Conflict(f"Delivery {held.id} was taken.", code="registry.delivered", hint="Nothing needs doing.")
+    webhook = store.get(held.webhook)
+    if webhook.status != "active":
+        raise Conflict(
+            f"Webhook {webhook.name!r} is switched off.",
+            code="registry.webhook_off",
+            hint=f"`rung webhook update {webhook.id} --on` first.",
+        )
     store.settle(held.id, status="pending", attempts=0, due_at=scope.now)
     return store.delivery(held.id)
 
@@ -125,24 +136,44 @@ def tell_run_finished(request: w.TellRunFinished, scope: Scope) -> Empty:
 
 @handles(w.DeliverWebhooks)
 def deliver_webhooks(request: w.DeliverWebhooks, scope: Scope) -> Callable[[Scope], int]:
-    """How many messages were tried. Several workers share them; one that died leaves its to the others after a while."""
-    taken = scope.write(lambda inside: _store(inside).claim(inside.now, inside.now + timedelta(seconds=_CLAIM_S), _AT_ONCE))
+    """How many messages were tried. Several workers share them; one that died leaves its to the others after a while.
+
+    Each webhook gets its messages in their order, webhooks side by side. One that is not taken holds the later ones
+    back until its third try; after that they go past it.
+    """
+    taken = scope.write(lambda inside: _store(inside).claim(inside.now, inside.now + timedelta(seconds=_CLAIM_S), _AT_ONCE, PATIENCE))
     known = scope.read(lambda inside: {item.id: (item, _store(inside).secret(item.id)) for item in _store(inside).all()})
+    queues: dict[str, list[w.Delivery]] = {}
+    for item in taken:
+        queues.setdefault(item.webhook, []).append(item)
 
-    def sent(delivery: w.Delivery) -> Reply:
-        webhook, secret = known[delivery.webhook]
-        return _send(scope, webhook, secret, delivery.id, delivery.body)
+    def emptied(queue: list[w.Delivery]) -> dict[str, Reply]:
+        webhook, secret = known[queue[0].webhook]
+        replies: dict[str, Reply] = {}
+        late = time.monotonic() + _ROUND_S
+        for item in queue:
+            replies[item.id] = _send(scope, webhook, secret, item.id, item.body)
+            if (not replies[item.id].taken and item.attempts + 1 < PATIENCE) or time.monotonic() > late:
+                break
+        return replies
 
-    ready = [item for item in taken if item.webhook in known and known[item.webhook][0].status == "active"]
+    ready = [queue for name, queue in queues.items() if name in known and known[name][0].status == "active"]
+    replies: dict[str, Reply] = {}
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE, thread_name_prefix="rung-webhook") as pool:
-        replies = dict(zip((item.id for item in ready), pool.map(sent, ready), strict=True))
+        for part in pool.map(emptied, ready):
+            replies |= part
+    active = {item.id for queue in ready for item in queue}
 
     def save(inside: Scope) -> int:
         store = _store(inside)
         for item in taken:
-            _settle(inside, item, replies.get(item.id))
+            if item.id in active and item.id not in replies:
+                store.settle(item.id, due_at=item.due_at)
+        for item in taken:
+            if item.id in replies or item.id not in active:
+                _settle(inside, item, replies.get(item.id))
         store.forget_before(inside.now - _KEPT)
-        return len(taken)
+        return len(replies)
 
     return save
 
@@ -162,6 +193,11 @@ def _settle(scope: Scope, item: w.Delivery, reply: Reply | None) -> None:
     store.settle(
         item.id, status="dead" if dead else "pending", attempts=tries, response_status=reply.status, error=error, due_at=due
     )  # fmt: skip
+    if not dead and tries < PATIENCE:
+        store.hold_back(item.webhook, item.id, due)
+    if reply.status == _GONE or (dead and not store.took_since(item.webhook, item.created_at)):
+        _log.warning("webhook %s is switched off: %s", item.webhook, error[:200])
+        store.change(item.webhook, status="failed", updated_at=scope.now)
 
 
 def _send(scope: Scope, webhook: w.Webhook, secret: str, delivery: str, body: str) -> Reply:

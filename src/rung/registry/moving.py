@@ -9,7 +9,7 @@ from rung.governance.lineage import link, node
 from rung.governance.store import GovernanceStore
 from rung.registry import records as r
 from rung.registry.notifying import notify
-from rung.registry.store import RegistryStore
+from rung.registry.store import ApprovalStore, RegistryStore
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 
@@ -40,6 +40,8 @@ def enter_model(scope: Scope, model: r.Model) -> r.Model:
     """Save a new model and tell of it. Of a retired one of that name only the version numbers live on."""
     store = store_of(scope)
     if store.find_model(model.name, deleted=True):
+        store.forget_rules(model.name)
+        ApprovalStore(scope.connection, scope.project).forget_rule(model.name)
         store.change_model(
             model.name, id=model.id, task=model.task, description=model.description, tags=model.tags, created_at=model.created_at,
             created_by=model.created_by, updated_at=model.updated_at, gated=model.gated, deleted_at=None,

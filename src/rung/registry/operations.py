@@ -14,7 +14,7 @@ from rung.registry import records as r
 from rung.registry.approving import check_approved
 from rung.registry.moving import enter_model, live_version, move_alias, who
 from rung.registry.notifying import notify
-from rung.registry.rules import card, check_free, check_promotion, default_rules, merged
+from rung.registry.rules import PROTECTED, card, check_free, check_promotion, default_rules, merged
 from rung.registry.store import RegistryStore
 from rung.storage.scope import Scope
 
@@ -104,7 +104,9 @@ def set_alias(request: r.SetAlias, scope: Scope) -> r.AliasMove:
     """The move. Raises Conflict for a protected alias, or when it does not point where the caller expected."""
     store = _store(scope)
     check_free(request.alias, store.model(request.model))
-    live_version(scope, request.model, request.number)
+    version = live_version(scope, request.model, request.number)
+    if request.alias in PROTECTED:
+        check_approved(scope, version)
     held = store.aliases(request.model).get(request.alias)
     previous = held if request.expected is None else request.expected or None
     if request.expected is None and held == request.number:

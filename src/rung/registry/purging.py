@@ -1,4 +1,4 @@
-"""What the registry forgets for good: the files of retired versions, and retired models. Numbers stay given."""
+"""What the registry forgets for good: files of retired versions, retired models, old messages to webhooks. Numbers stay given."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import datetime
 
 from rung.core.records import replaced
 from rung.registry.moving import store_of
+from rung.registry.store import ApprovalStore
+from rung.registry.store.webhooks import WebhookStore
 from rung.storage.purging import purges
 from rung.storage.scope import Scope
 
@@ -24,11 +26,18 @@ def purge_versions(scope: Scope, before: datetime) -> int:
     return len(gone)
 
 
+@purges("webhook deliveries")
+def purge_deliveries(scope: Scope, before: datetime) -> int:
+    """Messages to webhooks that were taken or given up before an instant."""
+    return WebhookStore(scope.connection, scope.project).forget_settled(before)
+
+
 @purges("models")
 def purge_models(scope: Scope, before: datetime) -> int:
-    """Models retired before an instant, with their rules."""
+    """Models retired before an instant, with their rules. Verdicts, approvals and moves of aliases stay as evidence."""
     store = store_of(scope)
     gone = store.models_retired_before(before, _AT_ONCE)
     for name in gone:
         store.remove_model(name)
+        ApprovalStore(scope.connection, scope.project).forget_rule(name)
     return len(gone)

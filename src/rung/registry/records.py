@@ -69,6 +69,11 @@ class Model(Record):
     newest: Number | None = None
     aliases: dict[str, int] = {}
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows a model."""
+        about = {"task": self.task, "versions": self.versions, "newest": self.newest, "about": self.description[:300]}
+        return facts_html(self.name, {"model": about, "aliases": self.aliases, "tags": self.tags})
+
 
 class ModelVersion(Record):
     """One immutable state of a model: its files, what it eats and gives, and everything it was made from.
@@ -129,12 +134,9 @@ class ModelVersion(Record):
     def _repr_html_(self) -> str:
         """How a notebook shows a version."""
         about = {
-            "task": self.task,
-            "label": self.label,
-            "format": self.format,
-            "aliases": ", ".join(self.aliases),
-            "digest": self.digest[:20],
-        }
+            "task": self.task, "label": self.label, "format": self.format, "aliases": ", ".join(self.aliases), "digest": self.digest[:20],
+            "bytes": self.size_bytes, "about": self.description[:300],
+        }  # fmt: skip
         told = {"cannot be served": self.unservable} if self.unservable else {}
         inputs = {field.name: field.dtype for field in self.signature.inputs}
         return facts_html(f"{self.model}:{self.number}", {"version": about | told, "inputs": inputs, "tags": self.tags})

@@ -24,7 +24,7 @@ from rung.registry.records import (
     Verdict,
 )
 
-PROTECTED = frozenset({CHAMPION})
+PROTECTED = frozenset({CHAMPION, "production"})
 _DEFAULTS = (
     GateRule(gate="contract"),
     GateRule(gate="better_than_champion"),
@@ -189,19 +189,26 @@ def approval_state(
     """What approvals come to: each person counts once, for this digest, until it ends; never who made the version.
 
     Services count only where the rule names their role. With two or more needed, who asks does not count either.
+    Whoever says no, of any role, is in the way whatever is needed.
     """
     allowed = set(rule.roles) or {"editor", "maintainer", "owner"}
+    standing = [
+        held for held in approvals
+        if held.digest == version.digest and held.revoked_at is None and (held.until is None or held.until > now)
+    ]  # fmt: skip
+    refusals = {held.by: held.comment for held in standing if held.rejected}
     counted = {
         held.by
-        for held in approvals
-        if held.digest == version.digest and held.revoked_at is None and (held.until is None or held.until > now)
-        and held.by != version.created_by and held.role in allowed and not (rule.needed > 1 and held.by == asking)
-    }  # fmt: skip
-    missing = ""
+        for held in standing
+        if not held.rejected and held.by != version.created_by and held.role in allowed and not (rule.needed > 1 and held.by == asking)
+    }
+    told = [f"{by} says no: {comment}" for by, comment in refusals.items()]
     if len(counted) < rule.needed:
         of = f" of a {' or '.join(rule.roles)}" if rule.roles else ""
-        missing = f"It has {len(counted)} of {rule.needed} approvals{of} that count for its digest."
-    return ApprovalState(rule=rule, approvals=approvals, counted=len(counted), missing=missing)
+        told.append(f"It has {len(counted)} of {rule.needed} approvals{of} that count for its digest.")
+    return ApprovalState(
+        rule=rule, approvals=approvals, counted=len(counted), missing=" ".join(told)[:1000], rejected_by=tuple(refusals)
+    )  # fmt: skip
 
 
 def merged(held: dict[str, str], given: dict[str, str | None]) -> dict[str, str]:

@@ -15,7 +15,7 @@ WebhookEvent = Literal[
     "model_version_tag.set", "model_version_tag.deleted", "model_version_alias.created", "model_version_alias.deleted",
     "verdict.passed", "verdict.failed", "run.finished",
 ]  # fmt: skip
-WebhookStatus = Literal["active", "disabled"]
+WebhookStatus = Literal["active", "disabled", "failed"]
 WebhookName = Annotated[str, Meta(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f]+$")]
 Url = Annotated[str, Meta(min_length=8, max_length=500, pattern=r"^[^\x00-\x20]+$")]
 Secret = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
@@ -23,7 +23,11 @@ Events = Annotated[tuple[WebhookEvent, ...], Meta(min_length=1, max_length=50)]
 
 
 class Webhook(Record):
-    """Where to tell what. The secret that signs what is sent is never answered; ``signed`` says that there is one."""
+    """Where to tell what. The secret that signs what is sent is never answered; ``signed`` says that there is one.
+
+    One that ``failed`` was switched off by Rung: a message was given up and none taken since it was written, or the
+    receiver said that it is gone. Setting it ``active`` again starts anew.
+    """
 
     id: Id
     name: WebhookName
@@ -74,7 +78,7 @@ class CreateWebhook(Request[Webhook]):
     events: Events
     description: Text = ""
     secret: Secret | None = None
-    status: WebhookStatus = "active"
+    status: Literal["active", "disabled"] = "active"
 
 
 class ListWebhooks(Request[Page[Webhook]]):
@@ -97,7 +101,7 @@ class GetWebhook(Request[Webhook]):
 
 
 class UpdateWebhook(Request[Webhook]):
-    """Change a webhook; what is None stays."""
+    """Change a webhook; what is None stays. An empty secret signs no more."""
 
     operation = "registry.update_webhook"
     permission = "webhook:manage"
@@ -108,8 +112,8 @@ class UpdateWebhook(Request[Webhook]):
     url: Url | None = None
     events: Events | None = None
     description: Text | None = None
-    secret: Secret | None = None
-    status: WebhookStatus | None = None
+    secret: Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")] | None = None
+    status: Literal["active", "disabled"] | None = None
 
 
 class DeleteWebhook(Request[Empty]):

@@ -482,6 +482,7 @@ CREATE TABLE approval (
 	until BIGINT, 
 	revoked_at BIGINT, 
 	revoked_by VARCHAR(128) NOT NULL, 
+	rejected BOOLEAN NOT NULL, 
 	CONSTRAINT pk_approval PRIMARY KEY (id)
 );
 

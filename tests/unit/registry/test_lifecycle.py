@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,10 +13,13 @@ from sklearn.linear_model import LogisticRegression
 
 from rung.app.local import LocalTransport
 from rung.client.client import Client
+from rung.core.digests import digest_of
 from rung.core.errors import AlreadyExists, Conflict, Denied, Invalid, NotFound
 from rung.governance.records import Role
 from rung.registry import approvals as a
+from rung.registry import logged as lg
 from rung.registry import records as r
+from rung.tracking.logged import CreateLoggedModel
 
 RNG = np.random.default_rng(3)
 FRAME = pl.DataFrame({"x": RNG.normal(size=300), "z": RNG.normal(size=300)})
@@ -89,7 +94,7 @@ def test_a_version_that_only_has_an_address_says_why_it_answers_nobody(client: C
 def test_a_source_that_reaches_where_nobody_was_let_is_refused(client: Client, source: str) -> None:
     client.registry.create_model("late")
     with pytest.raises(Invalid):
-        client.registry.register_logged("late", source)
+        client.transport.call(lg.RegisterLogged(model="late", source=source))
     assert client.registry.versions("late").items == ()
 
 
@@ -235,13 +240,93 @@ def test_of_two_approvals_neither_is_of_who_promotes_and_both_end(flights: Clien
         one.registry.approve(NAME, 1)
     with pytest.raises(Conflict, match="1 of 2"):
         ada.registry.promote(NAME, 1)
-    eve.registry.approve(NAME, 1, until=datetime.now(UTC) - timedelta(hours=1))
+    with pytest.raises(Invalid, match="would have ended"):
+        eve.registry.approve(NAME, 1, until=datetime.now(UTC) - timedelta(hours=1))
+    eve.registry.approve(NAME, 1, until=datetime.now(UTC) + timedelta(milliseconds=500))
+    time.sleep(0.6)
     with pytest.raises(Conflict, match="1 of 2"):
         ada.registry.promote(NAME, 1)
     assert eve.registry.promote(NAME, 1).number == 1
     registry.describe(NAME, 1, threshold=0.8)
     state: a.ApprovalState = registry.approvals(NAME, 1)
     assert (state.counted, len(state.approvals)) == (0, 3)
+
+
+def test_who_says_no_is_in_the_way_until_it_is_taken_back(flights: Client, transport: LocalTransport) -> None:
+    registry, ada = flights.registry, somebody(transport, "ada").registry
+    assert registry.check_gate(NAME, 1).passed
+    with pytest.raises(Invalid):
+        ada.reject(NAME, 1, "")
+    said = ada.reject(NAME, 1, "the slices of EWR look odd")
+    state = registry.approvals(NAME, 1)
+    assert (state.rejected_by, state.rule.needed) == (("ada",), 0)
+    for ask in (lambda: registry.promote(NAME, 1), lambda: registry.promote(NAME, 1, override_reason="no time to wait"),
+                lambda: registry.set_stage(NAME, 1, "production"), lambda: flights.serving.deploy("ewr", NAME, number=1)):  # fmt: skip
+        with pytest.raises(Conflict, match="ada says no: the slices of EWR look odd") as caught:
+            ask()
+        assert caught.value.code == "registry.rejected"
+    with pytest.raises(Denied, match="'ada's"):
+        somebody(transport, "robot", "service").registry.revoke_approval(said.id)
+    ada.approve(NAME, 1, comment="mended the slices' names")
+    assert registry.approvals(NAME, 1).counted == 1
+    assert registry.promote(NAME, 1).number == 1
+
+
+def test_no_way_to_a_protected_place_goes_around_the_approvals(flights: Client, transport: LocalTransport) -> None:
+    registry = flights.registry
+    with pytest.raises(Conflict, match="promotion only"):
+        registry.set_alias(NAME, "production", 1)
+    client = Client(transport)
+    client.transport.call(r.CreateModel(name="free", gated=False))
+    registry.register("free", MODEL, example=FRAME.select("x", "z"), label="late")
+    registry.set_approval_rule("free", 1)
+    for alias in ("champion", "production"):
+        with pytest.raises(Conflict, match="not approved"):
+            registry.set_alias("free", alias, 1)
+    assert registry.set_alias("free", "shadow", 1).number == 1
+
+
+def test_a_new_model_does_not_inherit_the_rules_of_a_deleted_one(flights: Client) -> None:
+    registry = flights.registry
+    registry.set_gate_rules(NAME, [{"gate": "contract", "max_size_bytes": 1}])
+    registry.set_approval_rule(NAME, 3)
+    registry.delete_model(NAME)
+    registry.create_model(NAME)
+    assert registry.gate_rules(NAME).set_at is None
+    assert registry.approval_rule(NAME).needed == 0
+
+
+def test_files_and_example_of_a_version_are_written_where_nothing_is(flights: Client, tmp_path: Path) -> None:
+    registry = flights.registry
+    (written,) = registry.save_files(NAME, 1, tmp_path / "new" / "folder")
+    assert digest_of(written.read_bytes()) == registry.version(NAME, 1).files[0].digest
+    with pytest.raises(AlreadyExists, match="holds something"):
+        registry.save_files(NAME, 1, tmp_path / "new")
+    assert registry.input_example(NAME, 1).columns == ["x", "z"]
+    registry.register_logged("other", "s3://bucket/model")
+    with pytest.raises(Conflict, match="not kept here"):
+        registry.save_files("other", 1, tmp_path / "other")
+    with pytest.raises(NotFound, match="no input example"):
+        registry.input_example("other", 1)
+
+
+def test_a_version_of_a_logged_model_comes_from_its_run(client: Client) -> None:
+    run = client.tracking.start("train").id
+    made = client.transport.call(CreateLoggedModel(name="model", run=run))
+    client.tracking.finish(run)
+    version = client.registry.register_logged("late", f"models:/m-{made.id}")
+    assert (version.run_id, version.logged_model, version.source) == (run, made.id, f"models:/m-{made.id}")
+    assert "No files were found" in version.unservable
+    edges = {(edge.source.kind, edge.source.id, edge.relation) for edge in client.governance.trace("model_version", "late:1").edges}
+    assert {("run", run, "produced"), ("logged_model", made.id, "registered_as")} <= edges
+
+
+def test_a_notebook_shows_models_and_versions(flights: Client) -> None:
+    flights.registry.update_model(NAME, description="<b>late</b>")
+    shown = flights.registry.model(NAME)._repr_html_() + flights.registry.version(NAME, 2)._repr_html_()
+    assert "&lt;b&gt;late" in shown
+    assert "binary" in shown
+    assert "Float64" in shown
 
 
 def test_what_was_collected_is_gone_for_good_and_its_number_stays_given(flights: Client) -> None:

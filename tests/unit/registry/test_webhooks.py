@@ -31,10 +31,11 @@ SECRET = "correct horse"
 
 @dataclass
 class Receiver:
-    """A server that keeps what it is sent and answers a status that can be changed."""
+    """A server that keeps what it is sent and answers a status that can be changed; models named ``refused`` get a 500."""
 
     url: str = ""
     status: int = 200
+    refused: set[str] = field(default_factory=set)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
 
@@ -57,7 +58,7 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             held.got.append((dict(self.headers), body))
-            self.send_response(held.status)
+            self.send_response(500 if json.loads(body)["data"].get("name") in held.refused else held.status)
             self.send_header("Location", "http://127.0.0.1:1/")
             self.send_header("Content-Length", "4")
             self.end_headers()
@@ -84,6 +85,11 @@ def open_inside(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Loca
     opened.platform.clock = Ahead()
     yield opened
     opened.close()
+
+
+def told(receiver: Receiver) -> list[str]:
+    """Names of the models that the receiver was told of, in the order it was."""
+    return [json.loads(body)["data"]["name"] for _, body in receiver.got]
 
 
 def send(transport: LocalTransport, later: float = 0.0) -> int:
@@ -129,9 +135,80 @@ def test_a_refused_message_is_tried_again_ever_later_and_at_last_given_up(open_i
     assert (dead.attempts, dead.error) == (len(PAUSES_S) + 1, "503: seen")
     assert len({headers["X-MLflow-Delivery-Id"] for headers, _ in receiver.got}) == 1
     receiver.status = 200
+    client.webhooks.update(webhook.id, status="active")
     client.webhooks.retry(dead.id)
     assert send(open_inside) == 1
     assert client.webhooks.deliveries(webhook.id)[0].status == "delivered"
+
+
+def test_messages_arrive_in_their_order_and_a_stubborn_one_is_left_behind(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    client.webhooks.create("ci", receiver.url, ["registered_model.created"])
+    names = [f"m{number}" for number in range(5)]
+    for name in names:
+        client.registry.create_model(name)
+    receiver.refused = {"m1"}
+    assert send(open_inside) == 2
+    client.registry.create_model("m5")
+    assert send(open_inside) == 0
+    assert send(open_inside, later=PAUSES_S[0] + 1) == 1
+    assert send(open_inside, later=PAUSES_S[1] + 1) == 5
+    assert told(receiver) == ["m0", "m1", "m1", "m1", "m2", "m3", "m4", "m5"]
+    receiver.refused = set()
+    assert send(open_inside, later=PAUSES_S[2] + 1) == 1
+    assert told(receiver)[-1] == "m1"
+
+
+def test_one_slow_address_does_not_change_the_order_of_another(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    client.webhooks.create("dead", "http://127.0.0.1:1/nobody", ["registered_model.created"])
+    client.webhooks.create("ci", receiver.url, ["registered_model.created"])
+    for number in range(30):
+        client.registry.create_model(f"m{number}")
+    while send(open_inside):
+        pass
+    assert told(receiver) == [f"m{number}" for number in range(30)]
+
+
+def test_a_webhook_that_takes_nothing_any_more_is_switched_off_until_somebody_mends_it(
+    open_inside: LocalTransport, receiver: Receiver
+) -> None:
+    client = Client(open_inside)
+    webhook = client.webhooks.create("ci", receiver.url, ["registered_model.created"])
+    receiver.status = 500
+    client.registry.create_model("late")
+    send(open_inside)
+    for pause in PAUSES_S:
+        assert client.webhooks.get(webhook.id).status == "active"
+        send(open_inside, later=pause + 1)
+    assert client.webhooks.get(webhook.id).status == "failed"
+    client.registry.create_model("unheard")
+    assert send(open_inside, later=1) == 0
+    (dead,) = client.webhooks.deliveries(webhook.id)
+    with pytest.raises(Conflict, match="switched off"):
+        client.webhooks.retry(dead.id)
+    receiver.status = 200
+    client.webhooks.update(webhook.id, status="active")
+    client.webhooks.retry(dead.id)
+    assert send(open_inside) == 1
+    assert told(receiver)[-1] == "late"
+
+
+def test_what_was_taken_or_given_up_long_ago_is_collected(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    webhook = client.webhooks.create("ci", receiver.url, ["registered_model.created"])
+    client.registry.create_model("late")
+    send(open_inside)
+    receiver.status = 410
+    client.registry.create_model("later")
+    send(open_inside)
+    assert [item.status for item in client.webhooks.deliveries(webhook.id)] == ["dead", "delivered"]
+    assert client.webhooks.get(webhook.id).status == "failed"
+    clock = open_inside.platform.clock
+    assert isinstance(clock, Ahead)
+    clock.ahead += timedelta(days=2)
+    assert client.governance.collect_garbage(older_than_days=1).removed["webhook deliveries"] == 2
+    assert client.webhooks.deliveries(webhook.id) == ()
 
 
 @pytest.mark.parametrize(("status", "end"), [(302, "pending"), (410, "dead"), (404, "pending")])

@@ -18,7 +18,7 @@ _THEIRS = frozenset(
         "model_version_alias.created", "model_version_alias.deleted",
     }
 )  # fmt: skip
-_STATUSES: dict[str, w.WebhookStatus] = {"ACTIVE": "active", "DISABLED": "disabled"}
+_STATUSES: dict[str, Literal["active", "disabled"]] = {"ACTIVE": "active", "DISABLED": "disabled"}
 
 
 class EventBody(wire.Body):
@@ -130,7 +130,7 @@ def _json(webhook: w.Webhook) -> dict[str, Any]:
         {
             "webhook_id": webhook.id, "name": webhook.name, "description": webhook.description or None, "url": webhook.url,
             "events": [{"entity": entity.upper(), "action": action.upper()} for entity, action in pairs],
-            "status": webhook.status.upper(), "creation_timestamp": wire.millis(webhook.created_at),
+            "status": "ACTIVE" if webhook.status == "active" else "DISABLED", "creation_timestamp": wire.millis(webhook.created_at),
             "last_updated_timestamp": wire.millis(webhook.updated_at),
         }
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, String, Text, select
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, String, Text, select
 
 from rung.core.errors import NotFound
 from rung.core.records import replaced, values_of
@@ -32,6 +32,7 @@ APPROVAL = table(
     Column("until", InstantType),
     Column("revoked_at", InstantType),
     Column("revoked_by", String(128), nullable=False),
+    Column("rejected", Boolean, nullable=False),
     Index("ix_approval_version", "project", "model", "number"),
 )
 
@@ -72,6 +73,10 @@ class ApprovalStore:
     def revoke(self, approval: str, *, at: Any, by: str) -> None:
         """Note that an approval was taken back."""
         self._connection.execute(APPROVAL.update().where(self._mine(), APPROVAL.c.id == approval).values(revoked_at=at, revoked_by=by))
+
+    def forget_rule(self, model: str) -> None:
+        """Let a model ask for nothing."""
+        self._connection.execute(RULE.delete().where(RULE.c.project == self._project, RULE.c.model == model))
 
     def rename(self, model: str, name: str) -> None:
         """Let a model's approvals follow its new name."""

@@ -280,6 +280,10 @@ class RegistryStore:
     def remove_model(self, model: str) -> None:
         """Forget a model and its rules; the rows of its versions stay, for their numbers."""
         self._connection.execute(MODEL.delete().where(self._of(MODEL), MODEL.c.name == model))
+        self.forget_rules(model)
+
+    def forget_rules(self, model: str) -> None:
+        """Let the defaults hold for a model."""
         self._connection.execute(RULES.delete().where(self._of(RULES), RULES.c.model == model))
 
     def retired_with(self, model: str, at: datetime) -> list[int]:

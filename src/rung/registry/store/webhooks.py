@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Text, UniqueConstraint, select
+from sqlalchemy import Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, select
 
 from rung.core.errors import NotFound
 from rung.core.records import values_of
@@ -101,15 +101,40 @@ class WebhookStore:
         self._connection.execute(DELIVERY.insert().values(project=self._project, once=once, **values_of(delivery)))
         return True
 
-    def claim(self, now: datetime, until: datetime, limit: int) -> list[Delivery]:
-        """Messages that are due, oldest first, kept from others until an instant."""
-        due = select(DELIVERY).where(DELIVERY.c.project == self._project, DELIVERY.c.status == "pending", DELIVERY.c.due_at <= now)
-        taken = []
-        for row in self._connection.execute(due.order_by(DELIVERY.c.id).limit(limit)).mappings().all():
+    def claim(self, now: datetime, until: datetime, limit: int, patience: int) -> list[Delivery]:
+        """Messages that are due, oldest first, kept from others until an instant.
+
+        What was tried less often than ``patience`` and is not due holds back the later messages to the same webhook.
+        """
+        pending = select(DELIVERY).where(DELIVERY.c.project == self._project, DELIVERY.c.status == "pending")
+        waiting = select(DELIVERY.c.webhook, func.min(DELIVERY.c.id)).where(
+            DELIVERY.c.project == self._project, DELIVERY.c.status == "pending", DELIVERY.c.due_at > now, DELIVERY.c.attempts < patience
+        )
+        held_by = self._connection.execute(waiting.group_by(DELIVERY.c.webhook)).all()
+        blocked: dict[str, str] = {webhook: first for webhook, first in held_by}  # noqa: C416 - rows are no pairs to a type checker
+        due = pending.where(DELIVERY.c.due_at <= now).order_by(DELIVERY.c.id).limit(limit + 1000)
+        taken: list[Delivery] = []
+        for row in self._connection.execute(due).mappings().all():
+            if len(taken) == limit:
+                break
+            if row["webhook"] in blocked and blocked[row["webhook"]] < row["id"]:
+                continue
             mine = DELIVERY.update().where(DELIVERY.c.id == row["id"], DELIVERY.c.due_at == row["due_at"]).values(due_at=until)
             if self._connection.execute(mine).rowcount:
                 taken.append(_delivery(row))
+            else:
+                blocked[row["webhook"]] = row["id"]  # another worker was quicker; what comes after it waits for its end
         return taken
+
+    def hold_back(self, webhook: str, after: str, until: datetime) -> None:
+        """Let the messages that come after one wait as long as it does."""
+        later = (DELIVERY.c.webhook == webhook, DELIVERY.c.status == "pending", DELIVERY.c.id > after, DELIVERY.c.due_at < until)
+        self._connection.execute(DELIVERY.update().where(*later).values(due_at=until))
+
+    def took_since(self, webhook: str, at: datetime) -> bool:
+        """Whether a webhook took a message since an instant."""
+        query = select(DELIVERY.c.id).where(DELIVERY.c.webhook == webhook, DELIVERY.c.status == "delivered", DELIVERY.c.delivered_at >= at)
+        return self._connection.execute(query.limit(1)).first() is not None
 
     def settle(self, delivery: str, **values: Any) -> None:
         """Note how sending a message went."""
@@ -128,6 +153,11 @@ class WebhookStore:
         query = select(DELIVERY).where(DELIVERY.c.project == self._project, DELIVERY.c.webhook == webhook)
         query = query if status is None else query.where(DELIVERY.c.status == status)
         return tuple(_delivery(row) for row in self._connection.execute(query.order_by(DELIVERY.c.id.desc()).limit(limit)).mappings())
+
+    def forget_settled(self, at: datetime) -> int:
+        """Forget messages that were taken or given up and last due before an instant; how many."""
+        old = (DELIVERY.c.project == self._project, DELIVERY.c.status != "pending", DELIVERY.c.due_at < at)
+        return self._connection.execute(DELIVERY.delete().where(*old)).rowcount
 
     def forget_before(self, at: datetime) -> None:
         """Forget messages that arrived before an instant."""

@@ -7,6 +7,7 @@ import json
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Index,
@@ -59,7 +60,8 @@ Table(
 Table(
     "approval", _META, _text("id", 32), _text("project", 32), _text("model", 256), Column("number", Integer, nullable=False),
     _text("digest", 80), _text("by", 128), _text("role", 16), _at("created_at"), Column("comment", Text, nullable=False),
-    _at("until", null=True), _at("revoked_at", null=True), _text("revoked_by", 128), PrimaryKeyConstraint("id"),
+    _at("until", null=True), _at("revoked_at", null=True), _text("revoked_by", 128),
+    Column("rejected", Boolean, nullable=False), PrimaryKeyConstraint("id"),
     Index("ix_approval_version", "project", "model", "number"),
 )  # fmt: skip
 Table(
