@@ -5,10 +5,13 @@ Either way the bytes are synced before the answer. ``unpacked`` holds copies of 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,10 +21,12 @@ import blake3
 
 from rung.core.digests import digest_of
 from rung.core.errors import NotFound, Unavailable
+from rung.storage.blobs.frames import sync_folder
 from rung.storage.blobs.packs import Packs
-from rung.storage.blobs.store import BACKENDS, digits_of
+from rung.storage.blobs.store import BACKENDS, DIGITS, Kept, digits_of
 
 _SMALL = 128 << 10
+_YOUNG_S = 3600.0  # an older blob that is put again counts as new from then on, so that no collection takes it
 
 
 @BACKENDS.member("file")
@@ -40,23 +45,18 @@ class LocalBlobs:
 
     def put(self, source: bytes | Path, *, move: bool = False) -> str:
         """Keep bytes, or a file's bytes; return their digest. Raises Unavailable when the disk refuses."""
-        try:
+        with _writing():
             if isinstance(source, Path) and source.stat().st_size <= _SMALL:
                 source = source.read_bytes()
             if isinstance(source, bytes):
                 return self._put_bytes(source)
             return self._put_file(source, move=move)
-        except OSError as error:
-            raise Unavailable(
-                f"The blob cannot be written: {error.strerror}.",
-                code="blobs.unwritable",
-                hint="Free some space, or check the rights of the home.",
-            ) from None
 
     def get(self, digest: str) -> bytes:
         """The bytes, checked against the digest."""
         path = self._path(digest)
-        data = path.read_bytes() if path.is_file() else self._packs.get(_raw(digest))
+        with _reading(digest):
+            data = path.read_bytes() if path.is_file() else self._packs.get(_raw(digest))
         if data is None:
             raise _missing(digest)
         if digest_of(data) != digest:
@@ -65,65 +65,88 @@ class LocalBlobs:
 
     def exists(self, digest: str) -> bool:
         """Whether the bytes are here."""
-        return self._path(digest).is_file() or self._packs.place(_raw(digest)) is not None
+        path = self._path(digest)
+        with _reading(digest):
+            return path.is_file() or self._packs.place(_raw(digest)) is not None
 
     def size(self, digest: str) -> int:
         """Number of bytes. Raises NotFound."""
-        path = self._path(digest)
-        if path.is_file():
-            return path.stat().st_size
-        place = self._packs.place(_raw(digest))
-        if place is None:
-            raise _missing(digest)
-        return place[2]
+        return self._about(digest)[0]
 
     def stored_at(self, digest: str) -> datetime:
-        """When a blob was kept. Raises NotFound."""
-        path = self._path(digest)
-        if path.is_file():
-            return datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
-        stamp = self._packs.stamp(_raw(digest))
-        if stamp is None:
-            raise _missing(digest)
-        return datetime.fromtimestamp(stamp / 1e9, tz=UTC)
+        """When a blob was kept, or put again. Raises NotFound."""
+        return self._about(digest)[1]
+
+    def inventory(self) -> Iterator[Kept]:
+        """Every blob with its size and age, in order."""
+        loose = [self._path(digest) for digest in self._loose()]
+        found = []
+        for path in loose:
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                found.append(Kept(f"blake3:{path.parent.name}{path.name}", stat.st_size, datetime.fromtimestamp(stat.st_mtime, tz=UTC)))
+        with _reading("list"):
+            found += [Kept(f"blake3:{digest.hex()}", place.size, _instant(place.stamp)) for digest, place in self._packs.places()]
+        yield from sorted({kept.digest: kept for kept in found}.values())
 
     def list(self) -> Iterator[str]:
         """Every digest kept, in order."""
-        loose = [
-            f"blake3:{folder.name}{file.name}"
-            for folder in sorted(p for p in self.root.iterdir() if len(p.name) == 2)  # noqa: PLR2004 - two hex digits
-            for file in sorted(folder.iterdir())
-        ]
-        packed = [f"blake3:{digest.hex()}" for digest in self._packs.digests()]
-        yield from sorted({*loose, *packed})
+        with _reading("list"):
+            packed = [f"blake3:{digest.hex()}" for digest, _ in self._packs.places()]
+        yield from sorted({*self._loose(), *packed})
 
     def delete(self, digest: str) -> None:
         """Forget the bytes."""
-        self._path(digest).unlink(missing_ok=True)
-        (self.root / "unpacked" / digest[7:]).unlink(missing_ok=True)
-        self._packs.delete(_raw(digest))
+        path = self._path(digest)
+        with _writing():
+            path.unlink(missing_ok=True)
+            self._copy_of(digest).unlink(missing_ok=True)
+            self._packs.delete(_raw(digest))
+
+    def discard(self, digest: str, before: datetime) -> int | None:
+        """Forget bytes that were neither put nor put again since ``before``; how many, None when they stay.
+
+        Who puts a blob again while this looks at it either makes it young first, or finds it gone and writes it anew.
+        """
+        path = self._path(digest)
+        with _writing():
+            freed = self._packs.discard(_raw(digest), int(before.timestamp() * 1e9))
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                stat = os.fstat(file.fileno())
+                if stat.st_nlink and stat.st_mtime < before.timestamp():
+                    path.unlink()
+                    freed = (freed or 0) + stat.st_size
+            if freed is not None:
+                self._copy_of(digest).unlink(missing_ok=True)
+        return freed
 
     def url(self, digest: str) -> str:
         """The file's path; a small blob is written out beside its pack for who needs a file."""
         path = self._path(digest)
         if path.is_file():
             return str(path)
-        copy = self.root / "unpacked" / digest[7:]
-        if not copy.is_file() or digest_of(copy.read_bytes()) != digest:
-            data = self.get(digest)
-            copy.parent.mkdir(mode=0o700, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.root / "incoming")
-            with os.fdopen(handle, "wb") as target:
-                target.write(data)
-            Path(name).rename(copy)
+        copy = self._copy_of(digest)
+        with _writing():
+            if not copy.is_file() or digest_of(copy.read_bytes()) != digest:
+                data = self.get(digest)
+                copy.parent.mkdir(mode=0o700, exist_ok=True)
+                handle, name = tempfile.mkstemp(dir=self.root / "incoming")
+                with os.fdopen(handle, "wb") as target:
+                    target.write(data)
+                Path(name).rename(copy)
+            os.utime(copy)
         return str(copy)
 
     def compact(self) -> int:
-        """Give back the space of deleted small blobs and of copies; the bytes that were freed."""
-        freed = self._packs.compact()
-        for copy in (self.root / "unpacked").glob("*"):
-            freed += copy.stat().st_size
-            copy.unlink(missing_ok=True)
+        """Give back the space of deleted small blobs and of copies nobody asked for lately; the bytes that were freed."""
+        with _writing():
+            freed = self._packs.compact()
+            for copy in (self.root / "unpacked").glob("*"):
+                stat = copy.stat()
+                if stat.st_mtime < time.time() - _YOUNG_S:
+                    copy.unlink(missing_ok=True)
+                    freed += stat.st_size
         return freed
 
     def close(self) -> None:
@@ -132,15 +155,14 @@ class LocalBlobs:
 
     def _put_bytes(self, data: bytes) -> str:
         digest = digest_of(data)
-        if self._path(digest).is_file():
+        if _made_young(self._path(digest)):
             return digest
         if len(data) <= _SMALL:
-            self._packs.put(_raw(digest), data)
+            self._packs.put(_raw(digest), data, young_ns=int(_YOUNG_S * 1e9))
             return digest
-        handle, name = tempfile.mkstemp(dir=self.root / "incoming")
-        incoming = Path(name)
+        incoming = self.root / "incoming" / uuid4().hex
         try:
-            with os.fdopen(handle, "wb") as target:
+            with incoming.open("xb") as target:
                 target.write(data)
                 target.flush()
                 os.fsync(target.fileno())
@@ -149,32 +171,57 @@ class LocalBlobs:
             incoming.unlink(missing_ok=True)
 
     def _put_file(self, source: Path, *, move: bool) -> str:
-        if move and source.stat().st_dev == self.root.stat().st_dev:
-            incoming = self.root / "incoming" / uuid4().hex
+        incoming = self.root / "incoming" / uuid4().hex
+        moved = move and source.stat().st_dev == self.root.stat().st_dev
+        if moved:
             source.rename(incoming)
-        else:
-            handle, name = tempfile.mkstemp(dir=self.root / "incoming")
-            os.close(handle)
-            incoming = Path(name)
-            shutil.copyfile(source, incoming)
         try:
+            if moved:
+                os.utime(incoming)  # its age counts from now
+            else:
+                shutil.copyfile(source, incoming)
             hasher = blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(incoming)
             with incoming.open("rb") as file:
                 os.fsync(file.fileno())
             return self._settle(incoming, "blake3:" + hasher.hexdigest())
+        except BaseException:
+            if moved:
+                incoming.rename(source)
+            raise
         finally:
             incoming.unlink(missing_ok=True)
 
     def _settle(self, incoming: Path, digest: str) -> str:
         final = self._path(digest)
-        if not final.is_file():
+        if not _made_young(final):
             if not final.parent.is_dir():
                 final.parent.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(self.root)
+                sync_folder(self.root)
             incoming.chmod(0o400)
             incoming.rename(final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         return digest
+
+    def _about(self, digest: str) -> tuple[int, datetime]:
+        path = self._path(digest)
+        with _reading(digest):
+            try:
+                stat = path.stat()
+                return stat.st_size, datetime.fromtimestamp(stat.st_mtime, tz=UTC)
+            except FileNotFoundError:
+                place = self._packs.place(_raw(digest))
+        if place is None:
+            raise _missing(digest)
+        return place.size, _instant(place.stamp)
+
+    def _loose(self) -> tuple[str, ...]:
+        """Digests of the blobs that are files of their own."""
+        folders = [path for path in self.root.iterdir() if len(path.name) == 2]  # noqa: PLR2004 - two hex digits
+        names = [f"{folder.name}{file.name}" for folder in sorted(folders) for file in sorted(folder.iterdir())]
+        return tuple(f"blake3:{name}" for name in names if len(name) == DIGITS)
+
+    def _copy_of(self, digest: str) -> Path:
+        return self.root / "unpacked" / digest[7:]
 
     def _path(self, digest: str) -> Path:
         digits = digits_of(digest)
@@ -189,9 +236,44 @@ def _missing(digest: str) -> NotFound:
     return NotFound(f"There is no blob {digest}.", code="blobs.not_found")
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _made_young(path: Path) -> bool:
+    """Whether a large blob is here, and will be for a while: an old one counts as new from now on."""
+    if not path.is_file():
+        return False
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mtime > time.time() - _YOUNG_S:
+                return True
+            fcntl.flock(file, fcntl.LOCK_SH)  # who discards it holds the lock until it has gone
+            if os.fstat(file.fileno()).st_nlink == 0:
+                return False
+            os.utime(file.fileno())
+            return True
+    except FileNotFoundError:
+        return False
+
+
+def _instant(stamp_ns: int) -> datetime:
+    return datetime.fromtimestamp(stamp_ns / 1e9, tz=UTC)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"The blob cannot be written: {error.strerror}.",
+            code="blobs.unwritable",
+            hint="Free some space, or check the rights of the home.",
+        ) from None
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"Blob {what} cannot be read: {error.strerror}.", code="blobs.unreadable", hint="Check the disk, and the rights of the home."
+        ) from None

@@ -1,49 +1,63 @@
 """Small blobs in append-only packs: many in one file, and puts that wait together share one fsync.
 
-A frame is a header (sign, kind, length, instant in ns, digest, crc of what follows) and the bytes. A blob is gone when a
-frame that says so is younger than every frame that holds it. A pack ends at its first torn frame,
-which a crash may leave behind; nothing acknowledged lies after one. The index beside the packs is a convenience that can
-be thrown away: it is made again from the frames.
+A blob is gone when a frame that says so is not older than any frame that holds it. A process appends to a pack of its
+own, under a file lock, and leaves it when a sync fails. The index beside the packs only says where things are.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import sqlite3
-import struct
 import threading
 import time
-import zlib
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
-_HEADER = struct.Struct("<4sBIQ32sI")
-_SIGN = b"RPK1"
-_BLOB, _GONE = 1, 2
+import blake3
+
+from rung.storage.blobs.frames import BLOB, GONE, Frame, claimed, frames, header, seed_of, sync_folder, write_all
+from rung.storage.blobs.pack_index import Index, Place
+
 _SEGMENT = 64 << 20
-_MOST = 1 << 30  # a longer frame than any we write: a damaged header
-_Frame = tuple[int, bytes, int, int, int]
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS blob (digest BLOB PRIMARY KEY, pack TEXT NOT NULL, at INTEGER NOT NULL, size INTEGER NOT NULL,
-    stamp INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS gone (digest BLOB PRIMARY KEY, stamp INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pack (name TEXT PRIMARY KEY, scanned INTEGER NOT NULL) WITHOUT ROWID;
-"""
+_TRIES = 3
+_AT_ONCE = 4 << 20  # bytes that compacting moves with one sync
+_ALL: weakref.WeakSet[Packs] = weakref.WeakSet()
+_PARENTS: list[sqlite3.Connection] = []  # never closed in a forked child
 
 
 @dataclass
-class _Wish:
-    """One frame waiting to be on disk."""
+class _Part:
+    """One frame to write: not before an instant, or exactly at it."""
 
     kind: int
     digest: bytes
-    data: bytes
+    data: bytes = b""
+    least: int = 0
+    stamp: int = 0
+
+
+@dataclass(eq=False)
+class _Wish:
+    """Frames that wait to be on disk together; without any, that the pack be left."""
+
+    parts: list[_Part]
     done: threading.Event = field(default_factory=threading.Event)
+    leads: bool = False
     failure: OSError | None = None
+
+
+class _Open(NamedTuple):
+    """The pack that this process appends to, and where what is synced and entered ends."""
+
+    path: Path
+    handle: int
+    end: int
 
 
 class Packs:
@@ -51,257 +65,319 @@ class Packs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # guards the queue and who leads
-        self._waiting: list[_Wish] = []
-        self._led = False
-        self._index_lock = threading.Lock()
-        self._index: sqlite3.Connection | None = None
-        self._pack: Path | None = None
-        self._leaving: Path | None = None  # the pack that is being emptied
-        self._file = -1
-        self._end = 0
+        self._name = str(folder)
+        self._index = Index(folder)
+        self._refused: set[Path] = set()  # packs that failed us
+        self._reset()
+        _ALL.add(self)
 
-    def put(self, digest: bytes, data: bytes) -> None:
-        """Append a blob; on disk when this returns. Raises OSError."""
-        if self.place(digest) is None:
-            self._append(_Wish(_BLOB, digest, data))
+    def put(self, digest: bytes, data: bytes, *, young_ns: int) -> None:
+        """Append a blob unless one younger than ``young_ns`` is kept already; on disk when this returns. Raises OSError."""
+        self._ready()
+        held = self._index.place(digest)
+        if held is None or not held.sure or held.stamp < time.time_ns() - young_ns:
+            least = max(held.stamp if held else 0, self._index.gone(digest)) + 1
+            self._append([_Part(BLOB, digest, data, least=least)])
 
     def delete(self, digest: bytes) -> None:
         """Mark a blob as gone; ``compact`` gives its space back. Raises OSError."""
-        if self.place(digest) is not None:
-            self._append(_Wish(_GONE, digest, b""))
+        held = self.place(digest)
+        if held is not None:
+            self._append([_Part(GONE, digest, least=held.stamp)])
+
+    def discard(self, digest: bytes, before_ns: int) -> int | None:
+        """Mark a blob as gone unless it was put, or put again, since; its size, None when it stays. Raises OSError."""
+        held = self.place(digest)
+        if held is None or held.stamp >= before_ns:
+            return None
+        self._append([_Part(GONE, digest, stamp=held.stamp)])  # a frame written meanwhile is younger and lives
+        return held.size
 
     def get(self, digest: bytes) -> bytes | None:
-        """A blob's bytes, None when it is not here."""
-        place = self.place(digest)
-        if place is None:
-            return None
-        name, at, size = place
-        try:
-            with (self._folder / name).open("rb") as file:
-                return os.pread(file.fileno(), size, at)
-        except FileNotFoundError:  # somebody compacted meanwhile
-            self._scan(again=True)
-            return self.get(digest) if self.place(digest) not in {None, place} else None
+        """A blob's bytes, None when it is not here; whether they are the right ones is the caller's to check."""
+        data = None
+        for _ in range(_TRIES):
+            place = self.place(digest)
+            if place is None:
+                return data
+            try:
+                data = _read(f"{self._name}/{place.pack}", place)
+            except FileNotFoundError:  # it was compacted between the look at the index and now, or is lost
+                if self.place(digest) == place:
+                    self._index.forget(place.pack)
+                continue
+            if blake3.blake3(data).digest() == digest or not self._found_again(digest, place):
+                return data
+        return data
 
-    def place(self, digest: bytes) -> tuple[str, int, int] | None:
-        """Pack, offset and size of a blob, None when it is not here."""
-        found = self._looked_up(digest)
-        if found is None and self._grown():
+    def place(self, digest: bytes) -> Place | None:
+        """Where a blob is, None when it is not here."""
+        self._ready()
+        found = self._index.place(digest)
+        if found is None:  # a writer whose index was thrown away enters it again with its next write only
             self._scan()
-            found = self._looked_up(digest)
+            found = self._index.place(digest)
         return found
 
-    def stamp(self, digest: bytes) -> int | None:
-        """When a blob was appended, in ns since 1970; None when it is not here."""
-        if self.place(digest) is None:
-            return None
-        with self._index_lock:
-            row = self._opened().execute("SELECT stamp FROM blob WHERE digest = ?", (digest,)).fetchone()
-        return None if row is None else int(row[0])
-
-    def digests(self) -> Iterator[bytes]:
-        """Every digest kept."""
+    def places(self) -> Iterator[tuple[bytes, Place]]:
+        """Every blob kept and where it is, in order."""
         self._scan()
-        with self._index_lock:
-            rows = self._opened().execute("SELECT digest FROM blob ORDER BY digest").fetchall()
-        yield from (bytes(row[0]) for row in rows)
+        yield from self._index.places()
 
     def compact(self, share: float = 0.5) -> int:
-        """Write packs anew of which less than ``share`` is alive; the bytes that were freed."""
+        """Write packs anew of which less than ``share`` is alive; the bytes that were freed. Raises OSError."""
+        self._append([])  # so that the pack in use can be emptied too
         self._scan()
         freed = 0
         for path in sorted(self._folder.glob("*.pack")):
-            size = path.stat().st_size
-            with self._index_lock:
-                rows = self._opened().execute("SELECT digest, at, size FROM blob WHERE pack = ?", (path.name,)).fetchall()
-            alive = sum(row[2] + _HEADER.size for row in rows)
-            if not size or alive >= size * share or path == self._pack or not _free(path):
+            handle = claimed(path)
+            if handle is None:
                 continue
-            self._leaving = path
-            with path.open("rb") as file:
-                for digest, at, length in rows:
-                    self._append(_Wish(_BLOB, bytes(digest), os.pread(file.fileno(), length, at)))
-            path.unlink()
-            self._leaving = None
-            with self._index_lock:
-                self._opened().execute("DELETE FROM pack WHERE name = ?", (path.name,))
-            freed += size - alive
+            try:
+                freed += self._emptied(path, handle, share)
+            finally:
+                os.close(handle)
         return freed
 
     def close(self) -> None:
         """Let go of files."""
-        with self._lock, self._index_lock:
-            if self._index is not None:
-                self._index.close()
-                self._index = None
-            if self._file >= 0:
-                os.close(self._file)
-                self._file, self._pack = -1, None
+        if self._open is not None:
+            self._append([])
+        with self._index.lock:
+            self._index.close()
 
-    def _append(self, wish: _Wish) -> None:
-        with self._lock:
-            self._waiting.append(wish)
-            lead = not self._led
-            self._led = True
-        if not lead:
-            wish.done.wait()
-        while lead:
+    def after_fork(self) -> None:
+        """Share nothing with the parent: its lock, its pack and its connection stay its own."""
+        self._let_go()
+        held = self._index.abandon()
+        if held is not None:
+            _PARENTS.append(held)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()  # guards the queue and who leads
+        self._waiting: list[_Wish] = []
+        self._led = False
+        self._open: _Open | None = None
+
+    def _append(self, parts: list[_Part]) -> None:
+        """Have frames written, by this thread or by one that leads; raises OSError when they are not on disk."""
+        wish = _Wish(parts)
+        try:
             with self._lock:
-                group, self._waiting = self._waiting, []
-                if not group:
-                    self._led = lead = False
-                    continue
-            self._commit(group)
+                self._waiting.append(wish)
+                wish.leads, self._led = not self._led, True
+            if not wish.leads:
+                wish.done.wait()
+            if wish.leads:
+                with self._lock:
+                    group, self._waiting = self._waiting, []
+                self._commit(group)
+        finally:
+            with self._lock:
+                if wish in self._waiting:  # interrupted while it waited
+                    self._waiting.remove(wish)
+                if wish.leads:  # one group each: nobody leads for ever
+                    self._led = bool(self._waiting)
+                    if self._waiting:
+                        self._waiting[0].leads = True
+                        self._waiting[0].done.set()
         if wish.failure is not None:
             raise wish.failure
 
     def _commit(self, group: list[_Wish]) -> None:
         """Write a group's frames at once, sync once, note where they are, then release those who wait."""
+        failure: OSError | None = OSError(errno.EINTR, "the write was interrupted")
         try:
-            self._open_pack()
-            start, rows, parts = self._end, [], []
-            for wish in group:
-                stamp = time.time_ns()
-                parts += [_HEADER.pack(_SIGN, wish.kind, len(wish.data), stamp, wish.digest, zlib.crc32(wish.data)), wish.data]
-                rows.append((wish.kind, wish.digest, start + _HEADER.size, len(wish.data), stamp))
-                start += _HEADER.size + len(wish.data)
-            _write_all(self._file, b"".join(parts), self._end)
-            os.fsync(self._file)
-            self._end = start
-            self._note(self._pack.name if self._pack else "", rows, start)
+            self._write([part for wish in group for part in wish.parts])
+            if not all(wish.parts for wish in group):
+                self._let_go()
+            failure = None
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._file, self._end)
-            for wish in group:
-                wish.failure = error
+            failure = error
         finally:
+            if failure is not None:
+                self._give_up()
             for wish in group:
+                wish.failure = failure
                 wish.done.set()
 
-    def _open_pack(self) -> None:
-        if self._file >= 0 and self._end < _SEGMENT:
+    def _write(self, parts: list[_Part]) -> None:
+        if not parts:
             return
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._ready()
+        pack = self._opened()
+        seed, end, found, pieces = seed_of(pack.path.name), pack.end, [], []
+        for part in parts:
+            stamp = part.stamp or max(time.time_ns(), part.least)
+            head = header(seed, part.kind, stamp, part.digest, part.data)
+            pieces += [head, part.data]
+            found.append(Frame(part.kind, part.digest, end + len(head), len(part.data), stamp))
+            end = found[-1].end
+        write_all(pack.handle, b"".join(pieces), pack.end)
+        os.fsync(pack.handle)
+        self._index.note(pack.path.name, found, end, sure=True)
+        self._open = pack._replace(end=end)
+
+    def _give_up(self) -> None:
+        """Cut off what failed and never write to this pack again: after a failed sync nobody knows what the disk holds."""
+        if self._open is None:
+            return
+        path, handle, end = self._open
+        with suppress(OSError):
+            os.ftruncate(handle, end)
+            if end == 0:
+                path.unlink(missing_ok=True)
+        self._refused.add(path)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._open = self._open, None
+        if held is not None:
+            os.close(held.handle)
+
+    def _opened(self) -> _Open:
+        """The pack to append to: the one in use, one that has room and no writer, or a new one."""
+        if self._open is not None and self._open.end < _SEGMENT:
+            return self._open
+        self._let_go()
         for path in sorted(self._folder.glob("*.pack")):
-            if path != self._leaving and path.stat().st_size < _SEGMENT and self._take(path):
-                return
-        path = self._folder / f"{uuid4().hex}.pack"
-        path.touch(mode=0o600)
-        _sync_folder(self._folder)
-        self._take(path)
+            if path not in self._refused and _size(path) < _SEGMENT and (pack := self._take(path)):
+                return pack
+        for _ in range(_TRIES):  # an empty pack may be taken away by who compacts
+            path = self._folder / f"{uuid4().hex}.pack"
+            path.touch(mode=0o600)
+            if pack := self._take(path):
+                sync_folder(self._folder)
+                return pack
+        raise OSError(errno.EAGAIN, "no new pack could be opened")
 
-    def _take(self, path: Path) -> bool:
+    def _take(self, path: Path) -> _Open | None:
         """Open a pack for appending unless another process has it; what a crash tore off is cut off."""
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        handle = claimed(path)
+        if handle is None:
+            return None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            end = self._taken_in(path, handle)
+            os.ftruncate(handle, end)
+        except BaseException:
             os.close(handle)
-            return False
-        end = max((at + size for _, _, at, size, _ in _frames(path, 0)), default=0)
-        os.ftruncate(handle, end)
-        self._file, self._pack, self._end = handle, path, end
-        return True
+            raise
+        self._open = _Open(path, handle, end)
+        return self._open
 
-    def _looked_up(self, digest: bytes) -> tuple[str, int, int] | None:
-        with self._index_lock:
-            row = self._opened().execute("SELECT pack, at, size FROM blob WHERE digest = ?", (digest,)).fetchone()
-        return None if row is None else (row[0], row[1], row[2])
+    def _taken_in(self, path: Path, handle: int) -> int:
+        """Bring the index up to a pack that nobody else writes to; where its last whole frame ends."""
+        start = known = self._index.scanned().get(path.name, 0)
+        if known > os.fstat(handle).st_size:  # cut off since
+            start = 0
+        found = list(frames(path, start))
+        end = found[-1].end if found else start
+        if found or start < known:
+            os.fsync(handle)
+            self._index.note(path.name, found, end, sure=True, anew=start < known)
+        return end
 
-    def _note(self, name: str, rows: list[_Frame], scanned: int) -> None:
-        with self._index_lock:
-            index = self._opened()
-            index.execute("BEGIN IMMEDIATE")
-            for kind, digest, at, size, stamp in rows:
-                if kind == _GONE:
-                    index.execute("INSERT OR REPLACE INTO gone VALUES (?, ?)", (digest, stamp))
-                    index.execute("DELETE FROM blob WHERE digest = ? AND stamp <= ?", (digest, stamp))
-                elif index.execute("SELECT 1 FROM gone WHERE digest = ? AND stamp > ?", (digest, stamp)).fetchone() is None:
-                    index.execute("INSERT OR REPLACE INTO blob VALUES (?, ?, ?, ?, ?)", (digest, name, at, size, stamp))
-            index.execute("INSERT OR REPLACE INTO pack VALUES (?, ?)", (name, scanned))
-            index.execute("COMMIT")
+    def _ready(self) -> None:
+        """Open the index if need be. What is not in it then was never acknowledged: writers enter before they answer."""
+        if self._index.is_stale():
+            with self._index.lock:
+                if self._index.is_stale():
+                    self._index.open()
+                    self._scan()
 
-    def _grown(self) -> bool:
-        """Whether another process has appended since the index was looked at."""
-        with self._index_lock:
-            held = dict(self._opened().execute("SELECT name, scanned FROM pack").fetchall())
-        return any(path.stat().st_size > held.get(path.name, 0) for path in self._folder.glob("*.pack") if path != self._pack)
+    def _scan(self) -> None:
+        """Take in what the index does not know, and forget packs that are no more."""
+        if self._index.is_stale():
+            self._ready()
+            return
+        held = self._index.scanned()
+        paths = sorted(self._folder.glob("*.pack"))
+        for name in held.keys() - {path.name for path in paths}:
+            if not (self._folder / name).exists():
+                self._index.forget(name)
+        for path in paths:
+            if _size(path) != held.get(path.name, 0):
+                self._scan_pack(path)
 
-    def _scan(self, *, again: bool = False) -> None:
-        """Take frames into the index that it does not know; all of them ``again`` after something vanished."""
-        with self._index_lock:
-            held = {} if again else dict(self._opened().execute("SELECT name, scanned FROM pack").fetchall())
-        for path in sorted(self._folder.glob("*.pack"), key=lambda p: p.stat().st_mtime_ns):
-            start = held.get(path.name, 0)
-            if path != self._pack and path.stat().st_size > start:
-                rows = list(_frames(path, start))
-                if rows:
-                    self._note(path.name, rows, rows[-1][2] + rows[-1][3])
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._index is None:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = self._folder / "index.db"
+    def _scan_pack(self, path: Path) -> None:
+        """Take one pack in. Of one that another process writes to the last frames may not be synced yet."""
+        handle = claimed(path)
+        if handle is not None:
             try:
-                self._index = _index(path)
-            except sqlite3.DatabaseError:  # torn by a crash: it holds nothing the packs do not
-                for file in self._folder.glob("index.db*"):
-                    file.unlink(missing_ok=True)
-                self._index = _index(path)
-        return self._index
+                self._taken_in(path, handle)
+            finally:
+                os.close(handle)
+            return
+        own, known = self._open, self._index.scanned().get(path.name, 0)
+        if own is not None and own.path == path:
+            found = [frame for frame in _frames(path, known) if frame.end <= own.end]
+            self._index.note(path.name, found, max(known, own.end), sure=True)
+            return
+        found = _frames(path, known if known <= _size(path) else 0)
+        if found:
+            self._index.note(path.name, found, found[-1].end, sure=False)
 
-
-def _index(path: Path) -> sqlite3.Connection:
-    index = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    index.execute("PRAGMA journal_mode=WAL")
-    index.execute("PRAGMA synchronous=OFF")
-    index.executescript(_SCHEMA)
-    index.execute("SELECT count(*) FROM pack").fetchone()
-    return index
-
-
-def _frames(path: Path, start: int) -> Iterator[_Frame]:
-    """Whole frames of a pack from an offset: kind, digest, where the bytes are, how many, instant. Ends at the first torn one."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        at = start
-        while at + _HEADER.size <= size:
-            sign, kind, length, stamp, digest, crc = _HEADER.unpack(os.pread(file.fileno(), _HEADER.size, at))
-            if sign != _SIGN or length > _MOST or at + _HEADER.size + length > size:
-                return
-            data = os.pread(file.fileno(), length, at + _HEADER.size)
-            if zlib.crc32(data) != crc:
-                return
-            yield kind, digest, at + _HEADER.size, length, stamp
-            at += _HEADER.size + length
-
-
-def _free(path: Path) -> bool:
-    """Whether no process is appending to a pack."""
-    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    def _found_again(self, digest: bytes, place: Place) -> bool:
+        """Whether a blob is elsewhere in its pack: one that was cut off and written over since the index was told."""
+        for frame in _frames(self._folder / place.pack, 0):
+            if frame.kind == BLOB and frame.digest == digest and frame.at != place.at:
+                self._index.move(place.pack, frame)
+                return True
         return False
-    finally:
-        os.close(handle)
-    return True
+
+    def _emptied(self, path: Path, handle: int, share: float) -> int:
+        """Move what lives in a pack to others and remove it; bytes freed, 0 when most of it lives or some is damaged."""
+        size, alive = os.fstat(handle).st_size, self._index.alive(path.name)
+        if alive >= size * share and size:
+            return 0
+        moving, pending = [], 0
+        for digest, place in self._index.inside(path.name):
+            data = os.pread(handle, place.size, place.at)
+            if blake3.blake3(data).digest() != digest:
+                return 0  # a copy with a fresh checksum would hide the damage
+            moving.append(_Part(BLOB, digest, data, stamp=place.stamp))
+            pending += place.size
+            if pending > _AT_ONCE:
+                self._append(moving)
+                moving, pending = [], 0
+        moving += [_Part(GONE, digest, stamp=stamp) for digest, stamp in self._index.said_gone(path.name)]
+        if moving:
+            self._append(moving)
+        if self._index.alive(path.name):
+            return 0  # somebody scanned it meanwhile; the next time does it
+        path.unlink()
+        sync_folder(self._folder)
+        self._index.forget(path.name)
+        return size - alive
 
 
-def _write_all(handle: int, data: bytes, at: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(handle, view, at)
-        view, at = view[written:], at + written
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _read(pack: str, place: Place) -> bytes:
+    handle = os.open(pack, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(handle)
+        return os.pread(handle, place.size, place.at)
     finally:
         os.close(handle)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 when it was taken away."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _frames(path: Path, start: int) -> list[Frame]:
+    try:
+        return list(frames(path, start))
+    except FileNotFoundError:
+        return []
+
+
+def _after_fork() -> None:
+    for packs in list(_ALL):
+        packs.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

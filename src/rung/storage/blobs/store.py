@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from rung.core.errors import Invalid
 from rung.core.families import Family
 
 _HEX = frozenset("0123456789abcdef")
-_DIGITS = 64
+DIGITS = 64
+
+
+class Kept(NamedTuple):
+    """A blob as it lies in a backend."""
+
+    digest: str
+    size: int
+    at: datetime
 
 
 class BlobStore(Protocol):
@@ -53,6 +62,6 @@ def open_blobs(url: str) -> BlobStore:
 def digits_of(digest: str) -> str:
     """The 64 hex digits of a digest. Raises Invalid for what is none."""
     algorithm, _, digits = digest.partition(":")
-    if algorithm != "blake3" or len(digits) != _DIGITS or not _HEX.issuperset(digits):
+    if algorithm != "blake3" or len(digits) != DIGITS or not _HEX.issuperset(digits):
         raise Invalid(f"{digest!r} is not a digest.", code="blobs.bad_digest", hint="A digest is blake3: and 64 hex digits.")
     return digits
