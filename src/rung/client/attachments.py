@@ -47,6 +47,13 @@ def log_table(table: Any, path: str = "table.parquet") -> Artifact:
     Raises:
         Invalid: it is no table.
     """
+    run = current_run()
+    kept = [run.log_artifact(content, name) for name, content in parquet_files(table, path).items()]
+    return kept[-1]
+
+
+def parquet_files(table: Any, path: str) -> dict[str, bytes]:
+    """A table as Parquet, after the JSON of its first rows; both by their paths. Raises Invalid when it is no table."""
     import polars as pl  # noqa: PLC0415 - whoever logs no table does not load it
 
     if not path.endswith(".parquet"):
@@ -57,15 +64,13 @@ def log_table(table: Any, path: str = "table.parquet") -> Artifact:
         frame.write_parquet(buffer, compression="zstd")
     except pl.exceptions.PolarsError as error:
         raise Invalid(f"{path} cannot be written: {error}", code="tracking.no_table", hint="Drop or convert the column.") from None
-    run = current_run()
     head = frame.head(_PREVIEW_ROWS)
     preview = {
         "rows": frame.height,
         "columns": [{"name": name, "type": str(kind)} for name, kind in frame.schema.items()],
         "head": [[_cell(value) for value in row] for row in head.iter_rows()],
     }
-    run.log_artifact(msgspec.json.encode(preview), path.removesuffix(".parquet") + ".preview.json")
-    return run.log_artifact(buffer.getvalue(), path)
+    return {path.removesuffix(".parquet") + ".preview.json": msgspec.json.encode(preview), path: buffer.getvalue()}
 
 
 def log_figure(figure: Any, path: str | None = None) -> Artifact:

@@ -51,6 +51,7 @@ def log_model(
     task: Task | None = None,
     tags: Mapping[str, str] | None = None,
     run: ActiveRun | None = None,
+    keep_example: bool = True,
 ) -> LoggedModel:
     """Write a fitted estimator down as a model of the current run.
 
@@ -62,6 +63,7 @@ def log_model(
         register_as: also make it the next version of this model.
         task: default from the estimator.
         run: default the current run.
+        keep_example: store the example's first rows beside the model; without, they only give its signature.
 
     Raises:
         Invalid: no format writes it safely, it cannot score the example, or it answers otherwise once loaded.
@@ -88,7 +90,7 @@ def log_model(
         libraries=packed.libraries,
     )  # fmt: skip
     run.keep(owner, msgspec.json.format(msgspec.json.encode(manifest), indent=2), MANIFEST)
-    if packed.example is not None:
+    if keep_example and packed.example is not None:
         run.keep(owner, packed.example, _EXAMPLE)
     run.ask(LogBatch(run=run.id, batch=new_id(), models=(ModelLink(model=model.id),)))
     version = _registered(run, register_as, manifest, model.id) if register_as else ""

@@ -1,0 +1,1 @@
+"""Libraries whose training can be watched, one file each. None of them imports its library."""
