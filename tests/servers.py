@@ -207,7 +207,7 @@ def s3_server(binary: str) -> Iterator[S3Server]:
     rights = {"identities": [{"name": "rung", "credentials": keys, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
     (folder / "s3.json").write_text(json.dumps(rights))
     ports = {name: free_port() for part in ("master", "volume", "filer") for name in (f"{part}.port", f"{part}.port.grpc")}
-    ports |= {"s3.port": int(server.endpoint.rpartition(":")[2]), "s3.port.grpc": free_port(), "s3.port.iceberg": 0}
+    ports |= {"s3.port": int(server.endpoint.rpartition(":")[2]), "s3.port.grpc": free_port(), "s3.port.iceberg": 0, "s3.port.lance": 0}
     command = [
         binary, "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", f"-s3.config={folder / 's3.json'}",
         "-master.telemetry=false", "-master.volumeSizeLimitMB=512", "-volume.preStopSeconds=0", "-volume.max=50",
