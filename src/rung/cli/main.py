@@ -14,7 +14,7 @@ import rung
 import rung.cli
 from rung.cli.frame import EXIT_FAILURE, State, fail
 
-_NOT_COMMANDS = {"main", "frame", "predicting"}
+_NOT_COMMANDS = {"main", "frame", "predicting", "model_life"}
 
 
 class _Scanned(click.Group):

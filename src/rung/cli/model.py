@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rung.cli import model_life
 from rung.cli.frame import EXIT_NOT_MET, EXIT_USAGE, client, fail, note, show, state, table, verb
 
 if TYPE_CHECKING:
@@ -21,18 +22,30 @@ def command() -> None:
     """Models, versions, gates, aliases."""
 
 
+for _part in model_life.COMMANDS:
+    command.add_command(_part)
+
+
 @command.command("list")
+@click.option("-w", "--where", default="", help="Filter, such as \"name LIKE 'late%' AND tags.team = 'blue'\".")
+@click.option("--sort", multiple=True, help="Order, such as 'updated_at DESC'; repeatable.")
+@click.option("--deleted", is_flag=True, help="Those that can be restored instead.")
+@click.option("--limit", default=100, show_default=True, help="How many.")
 @verb
-def list_models() -> None:
+def list_models(where: str, sort: tuple[str, ...], limit: int, *, deleted: bool) -> None:
     """Models of the project with their aliases.
 
     \b
-    Example: rung model list
+    Example: rung model list --where "tags.team = 'blue'" --sort "updated_at DESC"
     """
+    held = client().registry
+    if deleted:
+        show(held.models(deleted=True), ("name", "task", "deleted_at", "description"), empty="No model is deleted.")
+        return
     show(
-        client().registry.models(),
-        ("name", "task", "versions", "newest", "aliases", "description"),
-        empty="No models yet. `rung model register` makes one.",
+        held.search_models(where, order_by=sort, limit=limit) if where or sort else held.models(),
+        ("name", "task", "versions", "newest", "aliases", "tags", "description"),
+        empty="No model meets the filter." if where else "No models yet. `rung model register` makes one.",
     )
 
 
@@ -51,22 +64,45 @@ def show_model(model: str, number: int | None, alias: str | None) -> None:
     if state().json:
         show(version)
         return
-    hidden = {"id", "signature", "files", "deleted_at"}
-    show(version, [name for name in version.__struct_fields__ if name not in hidden], title=f"{model}:{version.number}")
-    show(version.signature.inputs, title="inputs")
+    hidden = {"id", "model", "number", "signature", "files", "flavors", "status"}
+    told = [name for name in version.__struct_fields__ if name not in hidden and getattr(version, name) not in (None, "", (), {}, False)]
+    show(version, told, title=f"{version.model}:{version.number}")
+    for title, fields in (("inputs", version.signature.inputs), ("outputs", version.signature.outputs)):
+        if fields:
+            show(fields, title=title)
 
 
 @command.command("versions")
 @click.argument("model")
 @click.option("--limit", default=30, show_default=True, help="How many, newest first.")
+@click.option("--before", type=int, help="Only versions before this number.")
+@click.option("--deleted", is_flag=True, help="Those that were deleted instead.")
 @verb
-def versions(model: str, limit: int) -> None:
+def versions(model: str, limit: int, before: int | None, *, deleted: bool) -> None:
     """Versions of a model, newest first.
 
     \b
     Example: rung model versions late-flights
     """
-    show(client().registry.versions(model, limit=limit), _VERSION)
+    show(client().registry.versions(model, limit=limit, before=before, deleted=deleted), _VERSION, empty="No version.")
+
+
+@command.command("search")
+@click.argument("where", default="")
+@click.option("--sort", multiple=True, help="Order, such as 'created_at DESC'; repeatable.")
+@click.option("--limit", default=30, show_default=True, help="How many.")
+@click.option("--after", help="What the page before answered as next.")
+@verb
+def search(where: str, sort: tuple[str, ...], limit: int, after: str | None) -> None:
+    """Versions of any model that a filter finds: by model, number, run, stage, task, format, label, created_by … and tags.
+
+    \b
+    Example: rung model search "stage = 'production' OR tags.kind = 'candidate'" --sort "created_at DESC"
+    """
+    found = client().registry.search_versions(where, order_by=sort, limit=limit, after=after)
+    show(found, ("model", *_VERSION, "stage", "tags"), empty="No version meets the filter.")
+    if found.next:
+        note(f"More with --after {found.next}")
 
 
 @command.command("register")

@@ -132,9 +132,9 @@ class RegistryVerbs:
         """Change a model's description or tags; None removes a tag."""
         return self._transport.call(r.UpdateModel(model=model, description=description, tags=dict(tags or {})))
 
-    def models(self) -> tuple[r.Model, ...]:
-        """Models by name."""
-        return self._transport.call(r.ListModels())
+    def models(self, *, deleted: bool = False) -> tuple[r.Model, ...]:
+        """Models by name; with ``deleted`` those that can be restored instead."""
+        return self._transport.call(r.ListModels(deleted=deleted))
 
     def model(self, name: str) -> r.Model:
         """One model with its aliases."""
@@ -144,9 +144,11 @@ class RegistryVerbs:
         """A version by number or alias, else the newest."""
         return self._transport.call(r.GetVersion(model=model, number=number, alias=alias))
 
-    def versions(self, model: str, *, before: int | None = None, limit: int = 100) -> Page[r.ModelVersion]:
-        """Versions, newest first."""
-        return self._transport.call(r.ListVersions(model=model, before=before, limit=limit))
+    def versions(
+        self, model: str, *, before: int | None = None, limit: int = 100, deleted: bool = False
+    ) -> Page[r.ModelVersion]:  # fmt: skip
+        """Versions, newest first; with ``deleted`` those that were retired instead."""
+        return self._transport.call(r.ListVersions(model=model, before=before, limit=limit, deleted=deleted))
 
     def search_models(self, filter: str = "", *, order_by: Sequence[str] = (), after: str | None = None, limit: int = 100) -> Page[r.Model]:
         """Models a filter finds, such as ``name LIKE 'late%' AND tags.team = 'blue'``."""

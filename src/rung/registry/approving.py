@@ -58,11 +58,11 @@ def reject(request: a.Reject, scope: Scope) -> a.Approval:
 
 @handles(a.RevokeApproval)
 def revoke_approval(request: a.RevokeApproval, scope: Scope) -> a.Approval:
-    """The approval, taken back. Raises NotFound, Denied for somebody else's."""
+    """The approval or rejection, taken back. Raises NotFound, Denied for somebody else's."""
     store, by = ApprovalStore(scope.connection, scope.project), who(scope)
     held = store.get(request.id)
     if held.by != by and not may(GovernanceStore(scope.connection).role_of(scope.project, scope.principal), "model:manage"):
-        raise Denied(f"The approval is {held.by!r}'s.", code="registry.not_yours", hint="Ask them, or a maintainer.")
+        raise Denied(f"It was {held.by!r} who said so.", code="registry.not_yours", hint="Ask them, or a maintainer.")
     if held.revoked_at is None:
         store.revoke(held.id, at=scope.now, by=by)
     return store.get(held.id)

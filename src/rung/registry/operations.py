@@ -48,7 +48,7 @@ def update_model(request: r.UpdateModel, scope: Scope) -> r.Model:
 @handles(r.ListModels)
 def list_models(request: r.ListModels, scope: Scope) -> tuple[r.Model, ...]:
     """Models by name."""
-    return _store(scope).models()
+    return _store(scope).models(deleted=request.deleted)
 
 
 @handles(r.GetModel)
@@ -74,7 +74,7 @@ def get_version(request: r.GetVersion, scope: Scope) -> r.ModelVersion:
 def list_versions(request: r.ListVersions, scope: Scope) -> Page[r.ModelVersion]:
     """Versions, newest first. Raises NotFound for an unknown model."""
     store = _store(scope)
-    return store.versions(store.model(request.model).name, before=request.before, limit=request.limit)
+    return store.versions(store.model(request.model).name, before=request.before, limit=request.limit, deleted=request.deleted)
 
 
 @handles(r.Promote)

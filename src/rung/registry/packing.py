@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,7 +48,7 @@ def pack(estimator: Any, example: pl.DataFrame, *, task: Task | None = None, for
     """
     if not example.height:
         raise Invalid("The example has no rows.", code="registry.empty_example", hint="Give some rows of the training inputs.")
-    name, files = _written(estimator, format)
+    name, files = _written(_as_graph(estimator, example.head(_TRIED_ROWS), task), format)
     kind = FORMATS.get(name)
     traits = kind.traits(files)
     found = task or _task(estimator, traits)
@@ -77,6 +78,15 @@ def output_fields(task: Task, classes: tuple[Class, ...]) -> tuple[Field, ...]:
     """Columns of the scores: one a class of several, else one."""
     names = [f"score_{value}" for value in classes] if task == "multiclass" else ["score"]
     return tuple(Field(name=name, dtype="Float64") for name in names)
+
+
+def _as_graph(estimator: Any, example: pl.DataFrame, task: Task | None) -> Any:
+    """A module of PyTorch as an ONNX graph; anything else as it is. Raises Invalid."""
+    if "torch" not in sys.modules:
+        return estimator
+    from rung.registry.torch_modules import exported, is_module  # noqa: PLC0415 - only those who use PyTorch need it
+
+    return exported(estimator, example, task) if is_module(estimator) else estimator
 
 
 def _written(estimator: Any, format: str | None) -> tuple[str, dict[str, bytes]]:

@@ -248,11 +248,12 @@ class UpdateModel(Request[Model]):
 
 
 class ListModels(Request[tuple[Model, ...]]):
-    """Models of the project, by name."""
+    """Models of the project, by name; with ``deleted`` those that can be restored instead."""
 
     operation = "registry.list_models"
     permission = "model:read"
     effect: ClassVar[Effect] = "read"
+    deleted: bool = False
 
 
 class GetModel(Request[Model]):
@@ -303,7 +304,7 @@ class GetVersion(Request[ModelVersion]):
 
 
 class ListVersions(Request[Page[ModelVersion]]):
-    """Versions of a model, newest first."""
+    """Versions of a model, newest first; with ``deleted`` those that were retired instead."""
 
     operation = "registry.list_versions"
     permission = "model:read"
@@ -311,6 +312,7 @@ class ListVersions(Request[Page[ModelVersion]]):
     model: ModelName
     before: Number | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    deleted: bool = False
 
 
 class EvaluateVersion(Request[str]):

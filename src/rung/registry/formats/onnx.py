@@ -31,8 +31,10 @@ _NUMPY = {
 _POLARS = {"tensor(int64)": "Int64", "tensor(int32)": "Int64", "tensor(bool)": "Boolean", "tensor(string)": "String"}
 _FLOATS = ("tensor(float)", "tensor(double)")
 _LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
+_SAME_VALUES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Cast"})
 _DEEPEST = 20
 _MATRIX = 2
+_SUMS = 1e-3
 
 
 @FORMATS.member("onnx")
@@ -87,17 +89,18 @@ class Onnx:
                     code="registry.bad_input",
                     hint="Compare them with the signature.",
                 ) from None
-            return scores(_zipped(given, graph.classes) if isinstance(given, list) else given, task)
+            answered = scores(_zipped(given, graph.classes) if isinstance(given, list) else given, task)
+            return answered if task in {found.task, "regression"} else _probabilities(answered)
 
         return score
 
 
 @dataclass
 class _Graph:
-    """What matters of a graph before it is run."""
+    """What matters of a graph before it is run; ``makers``: by output, the operator and what it was given first."""
 
     classes: tuple[Class, ...] = ()
-    makers: dict[str, str] = field(default_factory=dict)
+    makers: dict[str, tuple[str, str]] = field(default_factory=dict)
     functions: frozenset[str] = frozenset()
 
 
@@ -149,10 +152,11 @@ def _check_node(node: memoryview, found: _Graph, depth: int) -> None:
             hint="Export it with operators of ONNX itself.",
         )
     if depth == 0:
-        found.makers.update((bytes(name).decode("utf-8", "replace"), operator) for name in protobuf.parts(node, 2))
+        made = operator, _decoded(next(protobuf.parts(node, 1), memoryview(b"")))
+        found.makers.update((_decoded(name), made) for name in protobuf.parts(node, 2))
     for attribute in protobuf.parts(node, 5):
         if not found.classes and protobuf.text(attribute, 1) in _LABELS:
-            texts = tuple(bytes(item).decode("utf-8", "replace") for item in protobuf.parts(attribute, 9))
+            texts = tuple(_decoded(item) for item in protobuf.parts(attribute, 9))
             found.classes = texts or tuple(protobuf.integers(attribute, 8))
         for tensor in _tensors(attribute, 5, 10):
             _check_tensor(tensor)
@@ -161,6 +165,20 @@ def _check_node(node: memoryview, found: _Graph, depth: int) -> None:
                 _check_tensor(tensor)
         for graph in _tensors(attribute, 6, 11):
             _check_graph(graph, found, depth + 1)
+
+
+def _decoded(name: memoryview) -> str:
+    return bytes(name).decode("utf-8", "replace")
+
+
+def _end_of(graph: _Graph, name: str) -> str:
+    """The operator that made an output, behind those that only give it another shape or type."""
+    for _ in range(_DEEPEST):
+        operator, given = graph.makers.get(name, ("", ""))
+        if operator not in _SAME_VALUES:
+            return operator
+        name = given
+    return ""
 
 
 def _tensors(message: memoryview, *numbers: int) -> Iterator[memoryview]:
@@ -209,7 +227,7 @@ def _traits(session: Any, graph: _Graph) -> Traits:
         known = graph.classes if len(graph.classes) > 1 else (0, 1)
         return Traits(task="binary" if len(known) == _MATRIX else "multiclass", classes=known, inputs=inputs)
     width = answer.shape[-1] if len(answer.shape) == _MATRIX else 1
-    maker = graph.makers.get(answer.name, "")
+    maker = _end_of(graph, answer.name)
     if width == 1:
         return Traits(task="binary", classes=(0, 1), inputs=inputs) if maker == "Sigmoid" else Traits(task="regression", inputs=inputs)
     if maker == "Softmax" and isinstance(width, int):
@@ -278,6 +296,17 @@ def _values(column: pl.Series, kind: str) -> NDArray[Any]:
     if column.null_count():
         raise Invalid(f"{column.name} has nulls, and the graph has no word for them.", code="registry.bad_input", hint="Fill them first.")
     return np.asarray(column.cast(pl.String).to_list() if texts else column.to_numpy()).astype(target)
+
+
+def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values, where nothing but they themselves says that they are probabilities. Raises Invalid when they are not."""
+    sums = values.sum(axis=1) if values.ndim == _MATRIX else np.ones(1)
+    held = values[np.isfinite(values)]
+    if held.size and (held.min() < 0 or held.max() > 1 or np.abs(sums[np.isfinite(sums)] - 1).max(initial=0) > _SUMS):
+        raise Invalid(
+            "The graph answers no probabilities, perhaps logits.", code="registry.no_scores", hint="Export it with a softmax or a sigmoid."
+        )
+    return values
 
 
 def _zipped(rows: Sequence[Mapping[Any, float]], classes: Sequence[Class]) -> NDArray[np.float64]:

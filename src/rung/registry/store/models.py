@@ -130,9 +130,9 @@ class RegistryStore:
             raise NotFound(f"There is no model {name!r}.", code="registry.no_model", hint="`rung model list` shows them.")
         return found
 
-    def models(self) -> tuple[Model, ...]:
-        """Models by name."""
-        return tuple(self._models(MODEL.c.deleted_at.is_(None)))
+    def models(self, *, deleted: bool = False) -> tuple[Model, ...]:
+        """Models by name, or the retired ones."""
+        return tuple(self._models(MODEL.c.deleted_at.is_not(None) if deleted else MODEL.c.deleted_at.is_(None)))
 
     def change_model(self, name: str, **values: Any) -> None:
         """Change columns of a model."""
@@ -169,9 +169,9 @@ class RegistryStore:
         missing = f"has no version {number}" if number is not None else "has no versions"
         raise NotFound(f"Model {model!r} {missing}.", code="registry.no_version", hint=f"`rung model versions {model}` shows them.")
 
-    def versions(self, model: str, *, before: int | None, limit: int) -> Page[ModelVersion]:
-        """Versions that are not deleted, newest first."""
-        where = and_(VERSION.c.model == model, VERSION.c.deleted_at.is_(None))
+    def versions(self, model: str, *, before: int | None, limit: int, deleted: bool = False) -> Page[ModelVersion]:
+        """Versions that are not deleted, or those that are, newest first."""
+        where = and_(VERSION.c.model == model, VERSION.c.deleted_at.is_not(None) if deleted else VERSION.c.deleted_at.is_(None))
         found = self._versions(where if before is None else and_(where, VERSION.c.number < before), limit=limit)
         return Page(items=tuple(found), next=str(found[-1].number) if len(found) == limit else None)
 
