@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+_PARAMETERS = 4000  # of one statement; PostgreSQL takes 65,535
+
 
 class Raw:
     """Plain SQL on one connection."""
@@ -42,3 +44,17 @@ class Raw:
             self._sqlite.execute(sql, held[0])
         else:
             self._sqlite.executemany(sql, held)
+
+    def insert_many(self, into: str, rows: Sequence[Sequence[Any]], conflict: str = "") -> None:
+        """Insert rows ``into`` a table with its columns; on PostgreSQL hundreds in one statement, so no two may conflict with each other."""
+        if not rows:
+            return
+        one = f"({', '.join('?' * len(rows[0]))})"
+        if self._sqlite is not None:
+            self._sqlite.executemany(f"INSERT INTO {into} VALUES {one} {conflict}", rows)  # noqa: S608 - names of ours
+            return
+        at_once = _PARAMETERS // len(rows[0])
+        for start in range(0, len(rows), at_once):
+            some = rows[start : start + at_once]
+            sql = f"INSERT INTO {into} VALUES {', '.join([one] * len(some))} {conflict}"  # noqa: S608 - names of ours
+            self._connection.exec_driver_sql(sql.replace("?", "%s"), tuple(value for row in some for value in row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rung.core.clock import to_micros
-from rung.core.errors import Conflict, NotFound
+from rung.core.errors import Conflict, Invalid, NotFound
 from rung.core.ids import new_id
 from rung.core.requests import handles
 from rung.governance.lineage import link, node
@@ -42,17 +42,20 @@ def import_experiment(request: i.ImportExperiment, scope: Scope) -> r.Experiment
 
 @handles(i.ImportRuns)
 def import_runs(request: i.ImportRuns, scope: Scope) -> int:
-    """How many runs were new. Raises NotFound for the experiment; Conflict for a run of another one, or params that differ."""
+    """How many runs were new. Raises NotFound for the experiment; Invalid for a run that is there twice; Conflict for one of another experiment, or params that differ."""
     experiment = resolved(scope, r.DEFAULT, request.experiment_number)
     store, points = RunStore(scope.connection, scope.project), PointStore(scope.connection)
     held = {run.id: run for run in store.read([run.id for run in request.runs])}
+    if len({run.id for run in request.runs}) < len(request.runs):
+        raise Invalid("A run is there twice.", code="tracking.twice", hint="Send the pieces of one run in requests of their own.")
+    new = [run for run in request.runs if run.id not in held]
+    _enter(scope, store, new, experiment)
+    points.enter(scope.project, experiment.number, {run.id: points_of(run.points) for run in new})
     for run in request.runs:
         if run.id in held:
             _complete(store, held[run.id], run, experiment)
-        else:
-            _enter(scope, store, run, experiment)
-        points.add(run.id, scope.project, experiment.number, points_of(run.points))
-    return len(request.runs) - len(held)
+            points.add(run.id, scope.project, experiment.number, points_of(run.points))
+    return len(new)
 
 
 @handles(i.ImportLoggedModels)
@@ -99,18 +102,25 @@ def tally_runs(request: i.TallyRuns, scope: Scope) -> tuple[i.RunTally, ...]:
     return tallies(scope.connection, scope.project, request.runs)
 
 
-def _enter(scope: Scope, store: RunStore, run: i.ImportedRun, experiment: r.Experiment) -> None:
-    number = store_of(scope).next_run(experiment.number)
-    store.add(
-        r.Run(
-            id=run.id, experiment=experiment.name, experiment_number=experiment.number, number=number,
-            name=run.name or f"{experiment.name}-{number}"[:1000], status=run.status, started_at=run.started_at, ended_at=run.ended_at,
-            created_by=run.created_by, params=dict(run.params), tags=run.tags, context=run.context, inputs=run.inputs, models=run.models,
-            parent=run.parent, deleted_at=run.deleted_at,
-        )
+def _enter(scope: Scope, store: RunStore, runs: list[i.ImportedRun], experiment: r.Experiment) -> None:
+    if not runs:
+        return
+    first = store_of(scope).next_run(experiment.number, len(runs))
+    store.enter(
+        experiment.number,
+        [
+            r.Run(
+                id=run.id, experiment=experiment.name, experiment_number=experiment.number, number=number,
+                name=run.name or f"{experiment.name}-{number}"[:1000], status=run.status, started_at=run.started_at, ended_at=run.ended_at,
+                created_by=run.created_by, params=dict(run.params), tags=run.tags, context=run.context, inputs=run.inputs, models=run.models,
+                parent=run.parent, deleted_at=run.deleted_at,
+            )
+            for number, run in enumerate(runs, first)
+        ],
     )  # fmt: skip
-    if run.context.git_commit:
-        link(scope, node("git_commit", run.context.git_commit), "code_of", node("run", run.id))
+    for run in runs:
+        if run.context.git_commit:
+            link(scope, node("git_commit", run.context.git_commit), "code_of", node("run", run.id))
 
 
 def _complete(store: RunStore, held: r.Run, run: i.ImportedRun, experiment: r.Experiment) -> None:

@@ -59,10 +59,10 @@ class ExperimentStore:
         """Forget an experiment for good."""
         self._connection.execute(EXPERIMENT.delete().where(self._mine(), EXPERIMENT.c.number == number))
 
-    def next_run(self, number: int) -> int:
-        """The next run number of an experiment, counted on its row, so that two runs never share one."""
-        sql = "UPDATE experiment SET runs = runs + 1 WHERE project = ? AND number = ? RETURNING runs"
-        return int(Raw(self._connection).rows(sql, (self._project, number))[0][0])
+    def next_run(self, number: int, count: int = 1) -> int:
+        """The next run number of an experiment, or the first of several, counted on its row, so that two runs never share one."""
+        sql = "UPDATE experiment SET runs = runs + ? WHERE project = ? AND number = ? RETURNING runs"
+        return int(Raw(self._connection).rows(sql, (count, self._project, number))[0][0]) - count + 1
 
     def _mine(self) -> Any:
         return EXPERIMENT.c.project == self._project

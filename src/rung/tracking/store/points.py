@@ -7,7 +7,7 @@ points came late; reading sorts and drops what is double.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, select
@@ -68,15 +68,39 @@ class PointStore:
             is_nan = value != value  # noqa: PLR0124 - NaN is what differs from itself
             rows.append((number, step, at, 0.0 if is_nan else value, is_nan))
             counts[number] += 1
-            held = latest.get(key)
-            if held is None:
-                latest[key] = [step, at, value, is_nan, *((None,) * 4 if is_nan else (value, step, value, step))]
-            else:
-                _move(held, step, at, value, is_nan=is_nan)
+            _gather(latest, key, step, at, value, is_nan=is_nan)
         self._append(rows)
         self._raw.change_many(_COUNT, [(count, number) for number, count in counts.items()])
         whose = (project, experiment_number)
         self._raw.change_many(_UPSERT, [(run, key, *whose, h[0], h[1], None if h[3] else h[2], *h[3:]) for key, h in latest.items()])
+
+    def enter(self, project: str, experiment_number: int, runs: Mapping[str, Sequence[Point]]) -> None:
+        """Points of runs that have none yet, all together."""
+        counts: dict[tuple[str, str], int] = {}
+        latest: dict[tuple[str, str], list[Any]] = {}
+        for run, points in runs.items():
+            for key, step, at, value in points:
+                counts[run, key] = counts.get((run, key), 0) + 1
+                _gather(latest, (run, key), step, at, value, is_nan=value != value)  # noqa: PLR0124 - NaN is what differs from itself
+        if not counts:
+            return
+        self._raw.insert_many("metric_series (run, key, tail)", [(run, key, count) for (run, key), count in counts.items()])
+        numbers: dict[tuple[str, str], int] = {}
+        ids = list(runs)
+        for start in range(0, len(ids), 500):  # SQLite bounds the number of parameters
+            some = ids[start : start + 500]
+            sql = f"SELECT run, key, id FROM metric_series WHERE run IN ({', '.join('?' * len(some))})"  # noqa: S608 - question marks
+            numbers.update({(run, key): number for run, key, number in self._raw.rows(sql, some)})
+        self._append(
+            [
+                (numbers[run, key], step, at, 0.0 if value != value else value, value != value)  # noqa: PLR0124 - see above
+                for run, points in runs.items()
+                for key, step, at, value in points
+            ]
+        )
+        whose = (project, experiment_number)
+        rows = [(*of, *whose, held[0], held[1], None if held[3] else held[2], *held[3:]) for of, held in latest.items()]
+        self._raw.insert_many(f"metric_latest ({', '.join(_LATEST_NAMES)})", rows)
 
     def series(self, run: str, key: str) -> int | None:
         """Number of a series, None when the metric was never logged."""
@@ -161,6 +185,15 @@ class PointStore:
             self._connection.exec_driver_sql(_ADD_ARRAYS, tuple(list(column) for column in zip(*rows, strict=True)))
         else:
             self._raw.change_many(_ADD, rows)
+
+
+def _gather(latest: dict[Any, list[Any]], key: Any, step: int, at: int, value: float, *, is_nan: bool) -> None:
+    """Let a further point of a batch make or move the latest one of its key and the extremes."""
+    held = latest.get(key)
+    if held is None:
+        latest[key] = [step, at, value, is_nan, *((None,) * 4 if is_nan else (value, step, value, step))]
+    else:
+        _move(held, step, at, value, is_nan=is_nan)
 
 
 def _move(held: list[Any], step: int, at: int, value: float, *, is_nan: bool) -> None:

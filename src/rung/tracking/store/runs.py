@@ -34,13 +34,21 @@ class RunStore:
 
     def add(self, run: Run) -> None:
         """Enter a run with its params, tags and inputs."""
-        values = fields(run)
-        for name in ("params", "metrics", "tags", "experiment", "latest"):
-            del values[name]
-        self._connection.execute(_ADD, {**values, "project": self._project, "git_commit": run.context.git_commit[:64]})
+        self._connection.execute(_ADD, self._values(run))
         self.add_params(run.id, run.experiment_number, run.params)
         self.set_tags(run.id, run.experiment_number, run.tags)
         self._index_inputs(run.id, run.inputs)
+
+    def enter(self, experiment_number: int, runs: Sequence[Run]) -> None:
+        """Enter several new runs of one experiment with their params, tags and inputs."""
+        if not runs:
+            return
+        self._connection.execute(_ADD, [self._values(run) for run in runs])
+        params = [row for run in runs for row in self._param_rows(run.id, experiment_number, run.params)]
+        self._raw.insert_many(_PARAMS, params)
+        self._raw.insert_many(_TAGS, [row for run in runs for row in self._tag_rows(run.id, experiment_number, run.tags)])
+        for run in runs:
+            self._index_inputs(run.id, run.inputs)
 
     def find(self, key: str, *, points: bool = False) -> Run | None:
         """A run by its id or as ``experiment:number``."""
@@ -90,23 +98,14 @@ class RunStore:
         """Enter params that are not there yet."""
         if not params:
             return
-        rows = []
-        for key, value in params.items():
-            text = param_text(value)
-            shown = msgspec.json.encode([value]).decode()
-            rows.append((run, key, self._project, experiment_number, shown, text, text[:HEAD], number_of(value)))
-        sql = "INSERT INTO run_param (run, key, project, experiment_number, value, text, head, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        self._raw.change_many(sql, rows)
+        sql = f"INSERT INTO {_PARAMS} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names of ours
+        self._raw.change_many(sql, self._param_rows(run, experiment_number, params))
 
     def set_tags(self, run: str, experiment_number: int, tags: Mapping[str, str]) -> None:
         """Set tags in place of those of the same key."""
         if tags:
-            sql = (
-                "INSERT INTO run_tag (run, key, project, experiment_number, value, head) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, head = excluded.head"
-            )
-            rows = [(run, key, self._project, experiment_number, value, value[:HEAD]) for key, value in tags.items()]
-            self._raw.change_many(sql, rows)
+            sql = f"INSERT INTO {_TAGS} VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, head = excluded.head"  # noqa: S608 - names of ours
+            self._raw.change_many(sql, self._tag_rows(run, experiment_number, tags))
 
     def delete_tag(self, run: str, key: str) -> bool:
         """Take a tag off; whether it was there."""
@@ -189,6 +188,23 @@ class RunStore:
         sql = f"SELECT {columns} FROM {name} WHERE run IN ({', '.join('?' * len(ids))}) ORDER BY run, key"  # noqa: S608 - names of ours
         return self._raw.rows(sql, ids) if ids else ()
 
+    def _values(self, run: Run) -> dict[str, Any]:
+        values = fields(run)
+        for name in ("params", "metrics", "tags", "experiment", "latest"):
+            del values[name]
+        return {**values, "project": self._project, "git_commit": run.context.git_commit[:64]}
+
+    def _param_rows(self, run: str, experiment_number: int, params: Mapping[str, ParamValue]) -> list[tuple[Any, ...]]:
+        rows = []
+        for key, value in params.items():
+            text = param_text(value)
+            shown = msgspec.json.encode([value]).decode()
+            rows.append((run, key, self._project, experiment_number, shown, text, text[:HEAD], number_of(value)))
+        return rows
+
+    def _tag_rows(self, run: str, experiment_number: int, tags: Mapping[str, str]) -> list[tuple[Any, ...]]:
+        return [(run, key, self._project, experiment_number, value, value[:HEAD]) for key, value in tags.items()]
+
     def _index_inputs(self, run: str, inputs: Sequence[Input]) -> None:
         if inputs:
             rows = [
@@ -198,6 +214,8 @@ class RunStore:
             self._connection.execute(inserting(self._connection)(INPUT).on_conflict_do_nothing(), rows)
 
 
+_PARAMS = "run_param (run, key, project, experiment_number, value, text, head, number)"
+_TAGS = "run_tag (run, key, project, experiment_number, value, head)"
 _ADD = RUN.insert()  # built once: building a statement costs more than running it
 _HEAD = (
     "id, project, experiment_number, number, name, status, started_at, ended_at, created_by, pipeline_run, step, parent, deleted_at, error, context,"
