@@ -54,8 +54,8 @@ def running_server(home: Path, folder: Path, *arguments: str, settings: Sequence
 class PostgresServer:
     """A PostgreSQL cluster in a temporary folder."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, pid: int) -> None:
+        self.port, self.pid = port, pid
         self._made = 0
 
     def new_database(self) -> str:
@@ -86,7 +86,7 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
         )  # fmt: skip
         try:
             wait_until(lambda: _accepts(port), 60, lambda: "PostgreSQL did not start", process)
-            yield PostgresServer(port)
+            yield PostgresServer(port, process.pid)
         finally:
             process.send_signal(2)
             process.wait(30)

@@ -1,7 +1,6 @@
-"""``python -m benchmarks.tracking [--full]``: Rung beside MLflow's own server, the same client, in one table.
+"""``python -m benchmarks.tracking [--full]``: Rung beside MLflow's own server, the same client, in one table a database.
 
-The quick form takes some minutes and one round; the full one alternates five rounds, with the sizes the claims are made
-for, and searches 100,000 runs of ours as well.
+The short form takes some minutes; the full one has the sizes the claims are made for and takes the better part of an hour.
 """
 
 from __future__ import annotations
@@ -9,207 +8,161 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
 from tests.servers import postgres_server
 
-from benchmarks.measure import command, versions
+from benchmarks.measure import command
 from benchmarks.tracking import sdk
-from benchmarks.tracking.servers import DEFAULT, ONE, RUNG, Server, serving
+from benchmarks.tracking.board import Board, facts
+from benchmarks.tracking.population import brought, fill
+from benchmarks.tracking.servers import KINDS, ONE, RUNG, Server, serving
+from benchmarks.tracking.sizes import FULL, SHORT, Sizes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LESS_IS_MORE = {"CPU-s", "s", "MB", "", "ms", "CPU ms"}
-
-
-@dataclass
-class Sizes:
-    """How much of everything, and how often."""
-
-    seconds: float
-    rounds: int
-    runs: int
-    points: int
-    megabytes: int
-    files: int
-    many: int = 0
-
-
-QUICK = Sizes(seconds=2, rounds=1, runs=10_000, points=20_000, megabytes=100, files=400)
-FULL = Sizes(seconds=5, rounds=5, runs=10_000, points=100_000, megabytes=500, files=2000, many=100_000)
-
-
-@dataclass
-class Figures:
-    """By database and server, the rounds of every measure."""
-
-    rounds: dict[str, dict[str, dict[str, list[dict[str, float | str]]]]] = field(default_factory=dict)
-
-    def add(self, database: str, server: str, results: dict[str, dict[str, float | str]]) -> None:
-        """Add a round."""
-        held = self.rounds.setdefault(database, {}).setdefault(server, {})
-        for name, result in results.items():
-            held.setdefault(name, []).append(result)
-
-    def middle(self, database: str, server: str, name: str, what: str = "value") -> float | None:
-        """Median of the rounds of a measure, None where it was not taken."""
-        values = [float(item[what]) for item in self.rounds.get(database, {}).get(server, {}).get(name, ()) if what in item]
-        return statistics.median(values) if values else None
+SECTIONS = ("start", "calls", "clients", "search", "history", "artifacts", "sdk", "many")
+DATABASES = ("SQLite", "PostgreSQL")
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 def main() -> None:
-    """Measure and print; ``--json FILE`` keeps every round."""
+    """Measure and print; ends with 1 when a target is missed and ``--strict`` was given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="the sizes of the claims, five rounds; the better part of an hour")
-    parser.add_argument("--quick", action="store_true", help="some minutes, one round (the default)")
-    parser.add_argument("--rounds", type=int, help="how many rounds")
-    parser.add_argument("--sections", default="calls,clients,search,history,artifacts")
-    parser.add_argument("--databases", default="SQLite,PostgreSQL")
-    parser.add_argument("--no-sdk", action="store_true", help="leave out our own SDK")
-    parser.add_argument("--json", type=Path, help="write every round here")
+    parser.add_argument("--full", action="store_true", help="the sizes of the claims, five rounds")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"some of {', '.join(SECTIONS)}")
+    parser.add_argument("--databases", default=",".join(DATABASES))
+    parser.add_argument("--servers", default=",".join(KINDS), help="rung and those to compare it with")
+    parser.add_argument("--json", type=Path, help="write everything here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here, for a page")
+    parser.add_argument("--strict", action="store_true", help="end with 1 when a target is missed")
     options = parser.parse_args()
-    sizes = FULL if options.full else QUICK
-    sizes.rounds = options.rounds or sizes.rounds
-    start = time.perf_counter()
-    figures = Figures()
-    print(f"{versions('mlflow', 'uvicorn', 'msgspec')}, {time.strftime('%Y-%m-%d')}, {sizes.rounds} round(s)", flush=True)
-    _commands(figures)
-    with tempfile.TemporaryDirectory(prefix="rung-bench-") as name:
-        folder = Path(name)
-        template = _template(folder, sizes.runs)
+    sizes = FULL if options.full else SHORT
+    names = [name for kind, name in KINDS.items() if kind in ("rung", *options.servers.split(","))]
+    start, board = time.perf_counter(), Board(facts=facts() | {"full": options.full})
+    print("; ".join(f"{name}: {value}" for name, value in board.facts.items()), flush=True)
+    with tempfile.TemporaryDirectory(prefix="rung-bench-") as folder:
+        template = _template(Path(folder), "", sizes)
         for database in options.databases.split(","):
-            for number in range(sizes.rounds):
-                _round(figures, folder / f"{database}-{number}", database, sizes, options.sections, template)
-            _print(figures, database)
-        if sizes.many:
-            _many(figures, folder / "many", sizes)
-    if not options.no_sdk:
-        print("\n== our own SDK")
-        sdk.run()
-    print(f"\ntook {(time.perf_counter() - start) / 60:.1f} minutes")
-    if options.json:
-        options.json.write_text(json.dumps({"versions": versions("mlflow"), "rounds": figures.rounds}, indent=1) + "\n")
+            place = Path(folder) / database
+            place.mkdir()
+            _database(board, place, database, sizes, names, options.sections.split(","), template)
+            print(f"\n{board.text(database)}\n", flush=True)
+    board.facts |= {"minutes": round((time.perf_counter() - start) / 60, 1), "load_after": round(os.getloadavg()[0], 1)}
+    _told(board, options.json, options.markdown)
+    if options.strict and board.missed():
+        sys.exit(1)
 
 
 def run() -> None:
-    """What ``python -m benchmarks`` does with this: the quick form."""
-    subprocess.run([sys.executable, "-m", "benchmarks.tracking", "--quick"], cwd=ROOT, check=True)
+    """What ``python -m benchmarks`` does with this: the short form."""
+    subprocess.run([sys.executable, "-m", "benchmarks.tracking"], cwd=ROOT, check=True)
 
 
-def _commands(figures: Figures) -> None:
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    for server, package in ((RUNG, "rung"), (ONE, "mlflow")):
-        imported = command([sys.executable, "-c", f"import {package}"], repeats=3, environment=quiet)[0]
-        shown = command([str(Path(sys.executable).parent / package), "--version"], repeats=3, environment=quiet)[0]
-        figures.add(
-            "SQLite", server, {f"import {package}".replace("rung", "the package").replace("mlflow", "the package"): {"value": imported, "unit": "CPU-s"}, "--version": {"value": shown, "unit": "CPU-s"}}
-        )  # fmt: skip
+def _told(board: Board, as_json: Path | None, as_markdown: Path | None) -> None:
+    missed = board.missed()
+    print(f"took {board.facts['minutes']} minutes, load {board.facts['load_before']} before and {board.facts['load_after']} after")
+    print(f"{len(missed)} target(s) missed: " + "; ".join(f"{database}: {row.measure}" for database, row in missed))
+    if as_json:
+        as_json.write_text(json.dumps(board.as_json(), indent=1) + "\n")
+    if as_markdown:
+        as_markdown.write_text("\n".join(board.markdown(database) for database in board.rounds))
 
 
-def _template(folder: Path, runs: int) -> Path:
-    """A database with MLflow's schema and the runs to search, copied for every server that needs one."""
-    from benchmarks.tracking.population import fill
+def _database(board: Board, folder: Path, database: str, sizes: Sizes, names: list[str], sections: list[str], template: Path) -> None:
+    """All measures on one kind of database."""
+    with ExitStack() as stack:
+        postgres = stack.enter_context(postgres_server(durable=True)) if database == "PostgreSQL" else None
+        urls = dict.fromkeys(names, "")
+        if postgres:
+            filled = postgres.new_database()
+            _template(folder, filled, sizes)
+            urls = {name: postgres.new_database() if name == RUNG else _copy(filled, name) for name in names}
+        servers = []
+        for name in names:
+            place = folder / name.replace(" ", "-")
+            place.mkdir()
+            if name != RUNG and not postgres:
+                (place / "mlflow.db").write_bytes(template.read_bytes())
+            servers.append(stack.enter_context(serving(name, place, urls[name])))
+            _say(f"{database}: {name} is up")
+        ours = next(server for server in servers if server.name == RUNG)
+        for measure, unit, value in brought(ours, template):
+            board.add(database, RUNG, measure, unit, value)
+        _sections(board, database, servers, sizes, sections, cpu_root=postgres.pid if postgres else None)
+        if "many" in sections:
+            _many(board, database, ours, sizes)
 
+
+def _sections(board: Board, database: str, servers: list[Server], sizes: Sizes, sections: list[str], cpu_root: int | None) -> None:
+    from benchmarks.tracking.measures import Bench
+
+    ours = servers[0]
+    os.environ["MLFLOW_TRACKING_TOKEN"] = ours.token  # MLflow's own server without accounts does not look at it
+    bench = Bench(servers, database, board, sizes, cpu_root)
+    steps: dict[str, Callable[[], None]] = {
+        "start": lambda: _starts(board, database, servers),
+        "calls": bench.calls, "clients": bench.clients, "search": bench.search, "history": bench.history, "artifacts": bench.artifacts,
+        "sdk": lambda: sdk.measure(ours, database, board, sizes),
+    }  # fmt: skip
+    for name, step in steps.items():
+        if name in sections:
+            _say(f"{database}: {name}")
+            step()
+
+
+def _starts(board: Board, database: str, servers: list[Server]) -> None:
+    for server in servers:
+        for measure, (unit, value) in server.start.items():
+            board.add(database, server.name, measure, unit, value)
+    if database != "SQLite":
+        return
+    for name, package in ((RUNG, "rung"), (ONE, "mlflow")):
+        for measure, arguments in (
+            ("import of the package", [sys.executable, "-c", f"import {package}"]),
+            ("--version", [str(Path(sys.executable).parent / package), "--version"]),
+        ):
+            board.add(database, name, measure, "CPU-s", command(arguments, repeats=3, environment=_QUIET)[0])
+
+
+def _many(board: Board, database: str, ours: Server, sizes: Sizes) -> None:
+    """Search of far more runs, ours alone: MLflow's own server does not end some of these queries on SQLite."""
+    from benchmarks.tracking.measures import Bench
+    from benchmarks.tracking.population import MANY, pour
+
+    _say(f"{database}: {sizes.many} runs")
+    for measure, unit, value in pour(ours, sizes.many):
+        board.add(database, RUNG, measure, unit, value)
+    Bench([ours], database, board, sizes).pages(f"{sizes.many:,} runs, ", MANY)
+
+
+def _template(folder: Path, url: str, sizes: Sizes) -> Path:
+    """A database with MLflow's schema and the runs to search; every server of MLflow's gets a copy."""
     place = folder / "template"
     place.mkdir()
-    with serving(ONE, place, ""):
+    with serving(ONE, place, url, 0):
         pass
-    fill(place / "mlflow.db", runs)
+    fill(url or place / "mlflow.db", sizes)
+    _say(f"a database of MLflow's with {sizes.runs:,} runs is filled")
     return place / "mlflow.db"
 
 
-def _round(figures: Figures, folder: Path, database: str, sizes: Sizes, sections: str, template: Path) -> None:
-    servers = (RUNG, ONE, DEFAULT) if database == "SQLite" else (RUNG, ONE)
-    with ExitStack() as stack:
-        postgres = stack.enter_context(postgres_server(durable=True)) if database == "PostgreSQL" else None
-        for name in servers:
-            place = folder / name.replace(", ", "-").replace(" ", "-")
-            place.mkdir(parents=True)
-            url = postgres.new_database() if postgres else ""
-            if name != RUNG:
-                _populated(place, url, template, sizes.runs)
-            with serving(name, place, url) as server:
-                figures.add(database, name, server.footprint)
-                if name == RUNG:
-                    from benchmarks.tracking.population import brought
-
-                    figures.add(database, name, {"import from MLflow's database": brought(server, template)})
-                figures.add(database, name, _measured(server, sizes, sections))
+def _copy(url: str, name: str) -> str:
+    base, _, filled = url.rpartition("/")
+    copy = f"{filled}_{'one' if name == ONE else 'default'}"
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{filled}"'.encode())
+    return f"{base}/{copy}"
 
 
-def _populated(place: Path, url: str, template: Path, runs: int) -> None:
-    from benchmarks.tracking.population import fill
-
-    if not url:
-        (place / "mlflow.db").write_bytes(template.read_bytes())
-        return
-    with serving(ONE, place, url):  # makes the schema
-        pass
-    fill(url, runs)
-
-
-def _measured(server: Server, sizes: Sizes, sections: str) -> dict[str, dict[str, float | str]]:
-    print(f"… {server.name}", file=sys.stderr, flush=True)
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": server.url}
-    if server.token:
-        environment["MLFLOW_TRACKING_TOKEN"] = server.token
-    arguments = [
-        sys.executable, "-m", "benchmarks.tracking.measures", server.url, "--pid", str(server.pid), "--sections", sections,
-        "--seconds", str(sizes.seconds), "--points", str(sizes.points), "--megabytes", str(sizes.megabytes), "--files", str(sizes.files),
-    ]  # fmt: skip
-    done = subprocess.run(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, dict[str, float | str]] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def _many(figures: Figures, folder: Path, sizes: Sizes) -> None:
-    """Search of far more runs, ours alone: MLflow's own server does not end some of these queries there."""
-    folder.mkdir()
-    template = _template(folder, sizes.many)
-    from benchmarks.tracking.population import brought
-
-    place = folder / "rung"
-    place.mkdir()
-    with serving(RUNG, place, "") as server:
-        figures.add("100k runs", RUNG, {"import from MLflow's database": brought(server, template)})
-        figures.add("100k runs", RUNG, _measured(server, sizes, "search"))
-    _print(figures, "100k runs")
-
-
-def _print(figures: Figures, database: str) -> None:
-    held = figures.rounds[database]
-    peers = [name for name in (ONE, DEFAULT) if name in held]
-    print(f"\n== {database}")
-    print(f"{'':44} {'Rung':>10}" + "".join(f" {peer:>20} {'ratio':>7}" for peer in peers))
-    for name in held[RUNG]:
-        unit = str(held[RUNG][name][0]["unit"])
-        _line(figures, database, peers, name, "value", f"{name}, {unit}".rstrip(", "), less=unit in LESS_IS_MORE)
-    print("server CPU, ms a call")
-    for name, rounds in held[RUNG].items():
-        if "server_cpu_ms" in rounds[0]:
-            _line(figures, database, peers, name, "server_cpu_ms", f"  {name}", less=True)
-
-
-def _line(figures: Figures, database: str, peers: list[str], name: str, what: str, title: str, *, less: bool) -> None:
-    ours = figures.middle(database, RUNG, name, what)
-    cells = f"{title[:44]:44} {_number(ours):>10}"
-    for peer in peers:
-        theirs = figures.middle(database, peer, name, what)
-        ratio = None if not ours or not theirs else theirs / ours if less else ours / theirs
-        cells += f" {_number(theirs):>20} {'' if ratio is None else f'{ratio:.1f}x':>7}"
-    print(cells, flush=True)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+def _say(text: str) -> None:
+    print(f"… {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

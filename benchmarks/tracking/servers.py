@@ -19,7 +19,8 @@ from tests.servers import free_port
 from benchmarks.tracking.processes import cpu_s, memory_mb, tree
 
 _REST_S = 4.0
-RUNG, ONE, DEFAULT = "Rung", "MLflow, one process", "MLflow, default"
+RUNG, ONE, DEFAULT = "Rung", "MLflow one process", "MLflow default"
+KINDS = {"rung": RUNG, "one": ONE, "default": DEFAULT}
 
 
 @dataclass
@@ -30,12 +31,12 @@ class Server:
     url: str
     pid: int
     token: str = ""
-    footprint: dict[str, dict[str, float | str]] = field(default_factory=dict)
+    start: dict[str, tuple[str, float]] = field(default_factory=dict)
 
 
 @contextmanager
-def serving(name: str, folder: Path, database: str) -> Iterator[Server]:
-    """A server of one of the three kinds on a database; its files lie in ``folder``."""
+def serving(name: str, folder: Path, database: str, rest_s: float = _REST_S) -> Iterator[Server]:
+    """A server of one of the three kinds on a database, an SQLite file when empty; its files lie in ``folder``."""
     port, token = free_port(), ""
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -64,15 +65,15 @@ def serving(name: str, folder: Path, database: str) -> Iterator[Server]:
         wall, cpu = time.perf_counter() - start, cpu_s(process.pid)
         if name == RUNG:
             token = (folder / "home" / "token").read_text().strip()
-        time.sleep(_REST_S)
-        footprint: dict[str, dict[str, float | str]] = {
-            "cold start, processor time": {"value": cpu, "unit": "CPU-s"},
-            "cold start, until it answers": {"value": wall, "unit": "s"},
-            "processes": {"value": len(tree(process.pid)), "unit": ""},
-            "memory at rest, RSS": {"value": memory_mb(process.pid), "unit": "MB"},
-            "memory at rest, PSS": {"value": memory_mb(process.pid, "Pss"), "unit": "MB"},
+        time.sleep(rest_s)
+        start_figures = {
+            "cold start, processor time": ("CPU-s", cpu),
+            "cold start, until it answers": ("s", wall),
+            "processes": ("processes", float(len(tree(process.pid)))),
+            "memory at rest": ("MB", memory_mb(process.pid)),
+            "memory at rest, shared pages once": ("MB", memory_mb(process.pid, "Pss")),
         }
-        yield Server(name, url, process.pid, token, footprint)
+        yield Server(name, url, process.pid, token, start_figures)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
