@@ -49,6 +49,7 @@ class ActiveRun:
         self.outer: ActiveRun | None = None
         self.closed = False
         self.at_end: list[Callable[[], None]] = []
+        self.heard: Callable[[str, float, int], None] | None = None  # told of every metric logged, as a sweep's trial is
         self._client = client
         self._inherited: Client | None = None
         self._outbox = outbox
@@ -85,6 +86,8 @@ class ActiveRun:
             value = scalars.number(key, value)
         if type(step) is not int:
             step = scalars.whole(step)
+        if self.heard is not None:
+            self.heard(key, value, step)
         if self._outbox is None:
             self.client.tracking.log(self.id, metrics={key: value}, step=step)
             return
@@ -101,6 +104,9 @@ class ActiveRun:
                 self._check(key)
         values = [(key, scalars.number(key, value)) for key, value in metrics.items()]
         step = scalars.whole(step)
+        if self.heard is not None:
+            for key, value in values:
+                self.heard(key, value, step)
         if self._outbox is None:
             self.client.tracking.log(self.id, metrics=dict(values), step=step)
         elif values:

@@ -77,11 +77,11 @@ def _frame(runs: Sequence[Run]) -> pl.DataFrame:
     for group in ("params", "metrics", "tags"):
         for key in sorted({key for run in runs for key in getattr(run, group)}):
             name = f"{group}.{key}"
-            columns[name] = _column(name, [getattr(run, group).get(key) for run in runs])
+            columns[name] = column(name, [getattr(run, group).get(key) for run in runs])
     return pl.DataFrame(list(columns.values()))
 
 
-def _column(name: str, values: list[Any]) -> pl.Series:
+def column(name: str, values: list[Any]) -> pl.Series:
     """A column of one type: numbers stay numbers, a mixture becomes text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
