@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from rung.core.errors import Conflict
 from rung.core.requests import handles
 from rung.governance import records as r
-from rung.storage.purging import PURGES, swept, unreferenced
+from rung.storage.purging import PURGES, collectable, import_purges, orphans, swept
 from rung.storage.scope import Scope
 
 
@@ -22,17 +21,15 @@ class _Undone(Exception):
 @handles(r.CollectGarbage)
 def collect_garbage(request: r.CollectGarbage, scope: Scope) -> Callable[[Scope], r.Collected]:
     """What was removed. Blobs that deleted things alone named are counted by a later dry run, not by this one."""
-    if not hasattr(scope.blobs, "stored_at"):
-        raise Conflict("This blob store does not tell how old its blobs are.", code="storage.no_ages", hint="Use its own lifecycle rules.")
+    collectable(scope.blobs)
+    import_purges()
+    young = scope.now - timedelta(hours=request.grace_hours)
     before = scope.now - timedelta(days=request.older_than_days)
     removed = {what: _purged(scope, what, before, dry_run=request.dry_run) for what in sorted(PURGES)}
-    orphans = unreferenced(scope, scope.now - timedelta(hours=request.grace_hours))
-    if request.dry_run:
-        count, freed = len(orphans), sum(scope.blobs.size(digest) for digest in orphans)  # type: ignore[attr-defined]  # asked above
-    else:
-        count, freed = swept(scope, orphans)
-    found = r.Collected(removed=removed, blobs=count, freed_bytes=freed, dry_run=request.dry_run)
-    return lambda _: found
+    found = orphans(scope, young)
+    count, freed = (len(found), sum(blob.size for blob in found)) if request.dry_run else swept(scope, found, young)
+    answer = r.Collected(removed=removed, blobs=count, freed_bytes=freed, dry_run=request.dry_run)
+    return lambda _: answer
 
 
 def _purged(scope: Scope, what: str, before: datetime, *, dry_run: bool) -> int:

@@ -70,6 +70,7 @@ AUDIT = table(
     Column("previous", String(80), nullable=False),
     Column("digest", String(80), nullable=False),
     Index("ix_audit_event_project", "project", "seq"),
+    info={"keeps_blobs": False},
 )
 EDGE = table(
     "lineage_edge",

@@ -1,40 +1,44 @@
 """Removing for good: what areas forget of deleted things, and the blobs that nothing names any more.
 
-A blob lives while any text of any table names its digest, or a small blob that lives does. The young are left alone:
-somebody may be about to name them.
+A blob lives while any text of any table names its digest, or a small blob that lives does; tables with
+``info={"keeps_blobs": False}`` only tell what was. The young are left alone: somebody may be about to name them.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Protocol, TypeVar, cast
+from importlib.util import find_spec
+from typing import Protocol, TypeVar
 
-from sqlalchemy import LargeBinary, String, Text
+from sqlalchemy import String, Text, or_, select, type_coerce
 
-from rung.core.errors import Invalid
-from rung.storage.blobs import BlobStore
+import rung
+from rung.core.errors import Conflict, Invalid
+from rung.storage.blobs import BlobStore, Kept
+from rung.storage.following import Memory
 from rung.storage.scope import Scope
 from rung.storage.tables import METADATA, JsonType
 
 Purge = Callable[[Scope, datetime], int]
 P = TypeVar("P", bound=Purge)
 PURGES: dict[str, Purge] = {}
-_DIGEST = re.compile(rb"blake3:[0-9a-f]{64}")
-_DIGEST_TEXT = re.compile(r"blake3:[0-9a-f]{64}")
-_READABLE = 4 << 20  # a larger blob is data, not a list of other blobs
+_DIGEST = re.compile(r"blake3:[0-9a-f]{64}")
+_MEMORY = "named.db"
 
 
-class Aged(Protocol):
+class Collectable(BlobStore, Protocol):
     """A blob backend that knows how old and how large its blobs are."""
 
-    def stored_at(self, digest: str) -> datetime:
-        """When a blob was kept."""
+    def inventory(self) -> Iterator[Kept]:
+        """Every blob with its size and age."""
         ...
 
-    def size(self, digest: str) -> int:
-        """Number of bytes."""
+    def discard(self, digest: str, before: datetime) -> int | None:
+        """Forget a blob that was neither put nor put again since; its bytes, None when it stays."""
         ...
 
     def compact(self) -> int:
@@ -54,57 +58,51 @@ def purges(what: str) -> Callable[[P], P]:
     return register
 
 
-def unreferenced(scope: Scope, before: datetime) -> list[str]:
-    """Digests of blobs kept before an instant that nothing names."""
-    aged = cast("Aged", scope.blobs)
-    living = _named(scope)
-    _follow(scope.blobs, living)
-    return [digest for digest in scope.blobs.list() if digest not in living and aged.stored_at(digest) < before]
+def import_purges() -> None:
+    """Import what every area forgets; areas whose operations nobody asked for yet are not known otherwise."""
+    for item in pkgutil.iter_modules(rung.__path__, "rung."):
+        if item.ispkg and item.name != "rung.storage" and find_spec(f"{item.name}.purging"):
+            importlib.import_module(f"{item.name}.purging")
 
 
-def swept(scope: Scope, digests: Iterable[str]) -> tuple[int, int]:
-    """Delete blobs; how many, and how many bytes."""
-    aged = cast("Aged", scope.blobs)
-    count = freed = 0
-    for digest in digests:
-        freed += aged.size(digest)
-        scope.blobs.delete(digest)
-        count += 1
-    if hasattr(scope.blobs, "compact"):
-        aged.compact()
-    return count, freed
+def collectable(blobs: BlobStore) -> Collectable:
+    """The backend, for collecting. Raises Conflict for one that does not tell how old its blobs are."""
+    if not hasattr(blobs, "inventory") or not hasattr(blobs, "discard"):
+        raise Conflict("This blob store does not tell how old its blobs are.", code="storage.no_ages", hint="Use its own lifecycle rules.")
+    return blobs  # type: ignore[return-value]  # asked just now
 
 
-def _named(scope: Scope) -> set[str]:
-    """Every digest that a text of any table names, of all projects."""
+def orphans(scope: Scope, before: datetime) -> list[Kept]:
+    """Blobs kept before an instant that nothing names."""
+    living = set(named(scope))
+    kept = list(collectable(scope.blobs).inventory())
+    Memory(scope.home / _MEMORY).follow(scope.blobs, living, {blob.digest: blob.size for blob in kept})
+    return [blob for blob in kept if blob.digest not in living and blob.at < before]
 
-    def read(inside: Scope) -> set[str]:
-        found: set[str] = set()
+
+def swept(scope: Scope, blobs: Iterable[Kept], before: datetime) -> tuple[int, int]:
+    """Delete blobs unless they were put again meanwhile; how many, and how many bytes."""
+    backend = collectable(scope.blobs)
+    gone = [(blob.digest, freed) for blob in blobs if (freed := backend.discard(blob.digest, before)) is not None]
+    Memory(scope.home / _MEMORY).forget(digest for digest, _ in gone)
+    backend.compact()
+    return len(gone), sum(freed for _, freed in gone)
+
+
+def named(scope: Scope) -> dict[str, str]:
+    """Every digest that a text of any table names, of all projects, and the first table that does."""
+
+    def read(inside: Scope) -> dict[str, str]:
+        found: dict[str, str] = {}
         for item in METADATA.sorted_tables:
-            columns = [c for c in item.columns if isinstance(c.type, (String, Text, JsonType)) and not isinstance(c.type, LargeBinary)]
-            if not columns:
+            columns = [type_coerce(c, Text) for c in item.columns if isinstance(c.type, (String, Text, JsonType))]
+            if not columns or not item.info.get("keeps_blobs", True):
                 continue
-            names = ", ".join(f'"{c.name}"' for c in columns)
-            rows = inside.connection.exec_driver_sql(f'SELECT {names} FROM "{item.name}"')  # noqa: S608 - names of our own tables
-            while part := rows.fetchmany(2000):
-                for row in part:
-                    for value in row:
-                        if value is not None and "blake3:" in value:
-                            found.update(_DIGEST_TEXT.findall(value))
+            query = select(*columns).where(or_(*(column.contains("blake3:") for column in columns)))
+            for row in inside.connection.execution_options(yield_per=1000).execute(query):
+                for value in row:
+                    if value is not None and "blake3:" in value:
+                        found |= {digest: item.name for digest in _DIGEST.findall(value) if digest not in found}
         return found
 
     return scope.read(read)
-
-
-def _follow(blobs: BlobStore, living: set[str]) -> None:
-    """Add what small living blobs name: lists of files, snapshots of code."""
-    aged = cast("Aged", blobs)
-    waiting = list(living)
-    while waiting:
-        digest = waiting.pop()
-        if blobs.exists(digest) and aged.size(digest) <= _READABLE:
-            for match in _DIGEST.findall(blobs.get(digest)):
-                name = match.decode()
-                if name not in living:
-                    living.add(name)
-                    waiting.append(name)

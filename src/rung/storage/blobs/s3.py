@@ -21,7 +21,7 @@ import blake3
 
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict, Invalid, NotFound, Unavailable
-from rung.storage.blobs.store import BACKENDS, digits_of
+from rung.storage.blobs.store import BACKENDS, Kept, digits_of
 
 _SMALL = 1 << 20  # up to this a PUT costs no more than asking first whether it is needed
 _CHUNK = 8 << 20
@@ -84,15 +84,31 @@ class S3Blobs:
 
     def list(self) -> Iterator[str]:
         """Every digest kept."""
+        yield from (kept.digest for kept in self.inventory())
+
+    def inventory(self) -> Iterator[Kept]:
+        """Every blob with its size and age, as the bucket lists them."""
         with self._translated():
             for page in self._obstore.list(self._store):
-                yield from (digest for item in page if (digest := _digest_at(item["path"])))
+                yield from (Kept(digest, item["size"], item["last_modified"]) for item in page if (digest := _digest_at(item["path"])))
 
     def delete(self, digest: str) -> None:
         """Forget the bytes, here and in the folder of copies."""
         self._copies.path(digits_of(digest)).unlink(missing_ok=True)
         with self._translated(), suppress(self._obstore.exceptions.NotFoundError, FileNotFoundError):
             self._obstore.delete(self._store, _key(digest))
+
+    def discard(self, digest: str, before: datetime) -> int | None:
+        """Forget bytes that were not put since ``before``; how many, None when they stay.
+
+        S3 deletes without conditions: bytes put in the milliseconds between the look and the deletion are lost,
+        unless the bucket keeps versions.
+        """
+        held = self._head(digest)
+        if held is None or held["last_modified"] >= before:
+            return None
+        self.delete(digest)
+        return int(held["size"])
 
     def url(self, digest: str) -> str:
         """The path of a copy on this machine, fetched if it is not there. Raises NotFound."""
