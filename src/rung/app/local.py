@@ -26,7 +26,11 @@ class LocalTransport:
 
     def call(self, request: Request[A]) -> A:
         """Answer a request."""
-        return self.platform.answer(request, self._who())
+        return self.platform.answer(request, self.caller())
+
+    def caller(self) -> Caller:
+        """Who asks, and where. Raises Denied, NotFound."""
+        return self._caller or self.platform.identify(self._token, self._project)
 
     def put_blob(self, source: bytes | Path, *, move: bool = False) -> str:
         """Keep bytes; return their digest; ``move`` may take the file away. Raises Denied without the right to write."""
@@ -42,12 +46,9 @@ class LocalTransport:
         """Let go of the platform."""
         self.platform.close()
 
-    def _who(self) -> Caller:
-        return self._caller or self.platform.identify(self._token, self._project)
-
     def allow(self, permission: str) -> None:
         """Raise Denied unless the caller holds a permission here."""
-        who = self._who()
+        who = self.caller()
         if not may(who.role, permission):
             raise Denied(f"{who.name!r} lacks {permission}.", code="governance.denied", hint="Ask an owner of the project.")
 

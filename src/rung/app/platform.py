@@ -89,6 +89,18 @@ class Platform:
 
         return self.database.read(find)
 
+    def acting(self, project: str, principal: str) -> Caller:
+        """A principal with the rights it has in a project now, for what it was given leave to do earlier. Raises Denied."""
+
+        def find(connection: Connection) -> Caller:
+            store = GovernanceStore(connection)
+            held, role = store.find_principal(principal), store.role_of(project, principal)
+            if held is None or held.disabled_at is not None or role is None:
+                raise Denied("Who asked for this may no longer come in.", code="governance.denied", hint="Ask for it anew.")
+            return Caller(principal=held.id, name=held.name, kind=held.kind, project=project, role=role)
+
+        return self.database.read(find)
+
     def answer(self, request: Request[A], caller: Caller) -> A:
         """Answer a request of a caller whose identity is already established."""
         kind = type(request)

@@ -40,8 +40,7 @@ def api_routes(platform: Platform) -> list[Route]:
         digest = request.path_params["digest"]
         await to_thread.run_sync(transport.allow, "blob:read")
         headers = {"content-disposition": "attachment"}
-        ranged = "range" in request.headers
-        return await to_thread.run_sync(lambda: download(platform, digest, "application/octet-stream", headers, ranged=ranged))
+        return await to_thread.run_sync(download, platform, digest, "application/octet-stream", headers, request.headers)
 
     async def description(request: Request) -> Response:
         return Response(await to_thread.run_sync(_openapi_json), media_type=_JSON)

@@ -21,6 +21,7 @@ from rung.governance.rules import may
 from rung.protocols.mlflow.hot import HotPath
 from rung.protocols.mlflow.table import mlflow_routes
 from rung.protocols.prometheus import metrics_routes
+from rung.protocols.streams import sweep
 from rung.server.api import api_routes, transport_of
 from rung.server.doors import Guard, Projects, RunDoor, WithoutAuth, project_of, token_of
 from rung.server.errors import on_error, on_fault
@@ -39,6 +40,7 @@ def build(platform: Platform, *, inference_only: bool = False, open_as: str = ""
         inference_only: leave out API and pages.
         open_as: the token that requests without one are answered with; empty: they are refused.
     """
+    sweep(platform)
     routes: list[BaseRoute] = [
         *_health_routes(platform),
         *metrics_routes(lambda request, right: transport_of(platform, request).allow(right)),

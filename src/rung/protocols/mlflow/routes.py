@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 from anyio import to_thread
 from starlette.convertors import PathConvertor, register_url_convertor
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -112,10 +113,12 @@ def error_response(error: RungError) -> Response:
 def _endpoint(item: Row, make_asker: MakeAsker) -> Callable[[HttpRequest], Any]:
     async def answer(request: HttpRequest) -> Response:
         try:
-            raw = b"" if request.method == "GET" else await _read(request)
+            raw = b"" if request.method == "GET" else await read_body(request)
             return await to_thread.run_sync(_answer, item, make_asker, request, raw)
         except RungError as error:
             return error_response(error)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
 
     return answer
 
@@ -143,7 +146,7 @@ def _with(raw: bytes, path_params: dict[str, Any]) -> bytes:
     return b"{" + inside + (b"," if inside else b"") + extra + b"}"
 
 
-async def _read(request: HttpRequest) -> bytes:
+async def read_body(request: HttpRequest) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)

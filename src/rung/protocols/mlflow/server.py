@@ -37,9 +37,10 @@ NOT_OFFERED: dict[str, str] = {
     "endpoints": "endpoints of the AI gateway",
     "graphql": "the query language of MLflow's own pages",
 }
+# Parts are taken from clients that are told to send them, but not asked for: one PUT to this server is about twice as fast.
 _INFO = {
     "store_type": "SqlStore", "workspaces_enabled": False, "trace_archival_enabled": False, "multipart_uploads_enabled": False,
-    "multipart_downloads_enabled": False, "presigned_upload_run_id_supported": False, "presigned_upload_model_id_supported": False,
+    "multipart_downloads_enabled": False, "presigned_upload_run_id_supported": True, "presigned_upload_model_id_supported": True,
     "features_enabled": {},
 }  # fmt: skip
 

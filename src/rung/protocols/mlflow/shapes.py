@@ -50,6 +50,11 @@ def model_id(text: str) -> str:
     return known_id(text.removeprefix("m-"), "model")
 
 
+def trace_id(text: str) -> str:
+    """A trace's id. Raises NotFound."""
+    return "tr-" + known_id(text.removeprefix("tr-") if text.startswith("tr-") else "", "trace")
+
+
 def experiment_json(item: Experiment) -> dict[str, Any]:
     """An experiment."""
     return wire.without_empty(

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from rung.core.errors import Invalid, NotFound
+from rung.core.errors import Invalid
 from rung.protocols.mlflow import shapes, wire
 from rung.protocols.mlflow.routes import Answer, Call, Row, row
 from rung.tracking import traces as t
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _V3, _V2 = "/api/3.0/mlflow/traces", "/traces"
 _LOCATION = "mlflow.artifactLocation"
 _SECONDS = re.compile(r"^([0-9]{1,12}(?:\.[0-9]{1,9})?)s$")
-_ID = re.compile(r"^tr-[0-9a-f]{32}$")
 
 
 class ExperimentPlace(wire.Body):
@@ -109,7 +108,7 @@ def start(body: StartBody, call: Call) -> Answer:
     place = info.trace_location.mlflow_experiment if info.trace_location else None
     number = shapes.experiment_number(place.experiment_id if place else "0")
     chosen = call(GetExperiment(number=number)).artifact_location
-    trace = _known(info.trace_id)
+    trace = shapes.trace_id(info.trace_id)
     tags = {**(info.tags or {}), _LOCATION: f"{shapes.location(number, chosen)}/traces/{trace}/artifacts"}
     others = {
         "client_request_id": info.client_request_id,
@@ -139,29 +138,29 @@ def search(body: SearchBody, call: Call) -> Answer:
 
 @row("GET", _V3 + "/{trace_id}", IdBody, t.GetTrace)
 def get(body: IdBody, call: Call) -> Answer:
-    return {"trace": {"trace_info": _told(call(t.GetTrace(trace=_known(body.trace_id))))}}
+    return {"trace": {"trace_info": _told(call(t.GetTrace(trace=shapes.trace_id(body.trace_id))))}}
 
 
 @row("POST", _V3 + "/batchGetInfos", IdsBody, t.GetTrace)
 def batch_get_infos(body: IdsBody, call: Call) -> Answer:
-    return {"trace_infos": [_told(call(t.GetTrace(trace=_known(item)))) for item in body.trace_ids]}
+    return {"trace_infos": [_told(call(t.GetTrace(trace=shapes.trace_id(item)))) for item in body.trace_ids]}
 
 
 @row("PATCH POST", _V2 + "/{trace_id}/tags", TagBody, t.TagTrace)
 def set_tag(body: TagBody, call: Call) -> Answer:
-    call(t.TagTrace(trace=_known(body.trace_id), tags={body.key: body.value or ""}))
+    call(t.TagTrace(trace=shapes.trace_id(body.trace_id), tags={body.key: body.value or ""}))
     return {}
 
 
 @row("DELETE", _V2 + "/{trace_id}/tags", TagBody, t.TagTrace)
 def delete_tag(body: TagBody, call: Call) -> Answer:
-    call(t.TagTrace(trace=_known(body.trace_id), tags={body.key: None}))
+    call(t.TagTrace(trace=shapes.trace_id(body.trace_id), tags={body.key: None}))
     return {}
 
 
 @row("POST", _V2 + "/delete-traces", DeleteBody, t.DeleteTraces)
 def delete(body: DeleteBody, call: Call) -> Answer:
-    ids = tuple(_known(item) for item in (*(body.request_ids or ()), *(body.trace_ids or ())))
+    ids = tuple(shapes.trace_id(item) for item in (*(body.request_ids or ()), *(body.trace_ids or ())))
     before = None if body.max_timestamp_millis is None else wire.instant(body.max_timestamp_millis)
     number = shapes.experiment_number(body.experiment_id)
     most = min(max(body.max_traces or 100_000, 1), 100_000)
@@ -191,14 +190,6 @@ def _told(trace: t.Trace) -> dict[str, Any]:
         "execution_duration": f"{trace.duration_ms / 1000:.6f}s", "state": trace.state, "tags": trace.tags,
         "trace_metadata": trace.metadata, **trace.info,
     }  # fmt: skip
-
-
-def _known(text: str) -> str:
-    if not _ID.match(text):
-        raise NotFound(
-            f"There is no trace {text[:60]!r}.", code="tracking.no_trace", hint="Ids begin with tr- and have 32 hexadecimal digits."
-        )
-    return text
 
 
 def _instant(text: str | None) -> datetime:
