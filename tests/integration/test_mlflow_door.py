@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rung.app.opening import import_operations
 from rung.client.client import Client
 from rung.client.transports import HttpTransport
 from rung.core.requests import OPERATIONS
@@ -40,6 +41,7 @@ def run(http: httpx.Client) -> str:
 
 
 def test_every_foreign_row_declares_the_requests_it_becomes() -> None:
+    import_operations()
     for row in [*all_rows(), *HOT_ROWS]:
         assert row.becomes, row.path
         for kind in row.becomes:
