@@ -43,6 +43,7 @@ class Fit:
         self.weights = given.get("sample_weight")
         self.called = name_of(self.table)
         self.more = more
+        self.at_end: list[Callable[[], None]] = []
         self.session = Session(library, options, type(self.estimator).__name__)
         self.started = time.perf_counter()
         self._begin()
@@ -77,6 +78,9 @@ class Fit:
             if self.more is not None:
                 with quietly(f"more about {title} is not logged"):
                     self.more(self)
+            with quietly("curves are not logged"):
+                for end in self.at_end:
+                    end()
             remember(self.estimator, Fitted(session.run, session.label, session.model, self.table, title))
         finally:
             session.close()

@@ -11,6 +11,7 @@ from typing import Any
 from rung.client.autolog.family import AUTOLOGGERS, Hook, library
 from rung.client.autolog.guard import quietly
 from rung.client.autolog.imports import Awaiting
+from rung.client.autolog.measuring import unfollow
 from rung.client.autolog.options import Options, options_of, watch_with
 from rung.client.autolog.patches import Patches
 from rung.core.errors import Invalid
@@ -111,3 +112,5 @@ def _turn_off(name: str) -> None:
     patches = _patches.pop(name, None)
     if patches is not None:
         patches.undo()
+    if not _patches:
+        unfollow()

@@ -87,18 +87,23 @@ def frame_of(table: Any, rows: int, names: list[str] | None = None) -> pl.DataFr
     return pl.DataFrame({name: pl.Series(array[:, place].tolist()) for place, name in enumerate(names)}, strict=False)
 
 
-def described(table: Any, name: str, context: str = "train", target: Any = None) -> Input | None:
-    """What is said of data that went in: digest, schema, rows; never a row of it. None for what can only be read once."""
-    count = height(table)
+def described(
+    table: Any, name: str, context: str = "train", target: Any = None, *, rows: int | None = None, names: list[str] | None = None
+) -> Input | None:
+    """What is said of data that went in: digest, schema, rows; never a row of it. None for what can only be read once.
+
+    ``rows``, ``names``: of the whole, where ``table`` holds only some rows of it, without their names.
+    """
+    count = rows if rows is not None else height(table)
     if count is None:
         return None
     wide, kind = width(table), f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
-    named = columns(table) or [f"f{place}" for place in range(min(wide, _MOST_COLUMNS))]
+    named = names or columns(table) or [f"f{place}" for place in range(min(wide, _MOST_COLUMNS))]
     kinds = _dtypes(table, len(named))
     fields = [{"name": item, "type": what, "required": True} for item, what in zip(named, kinds, strict=False)][:_MOST_COLUMNS]
     source = {"kind": kind, "rows": count, "columns": wide}
     return Input(
-        name=(name or "training")[:500], digest=_digest(table, target), source_type="memory",
+        name=(name or "training")[:500], digest=_digest(table, target, count), source_type="memory",
         source=msgspec.json.encode(source).decode(), schema=msgspec.json.encode({"mlflow_colspec": fields}).decode(),
         profile=msgspec.json.encode({"num_rows": count, "num_elements": count * wide}).decode(), tags={_CONTEXT: context},
     )  # fmt: skip
@@ -134,9 +139,9 @@ def _kind(dtype: str) -> str:
     return "string"
 
 
-def _digest(table: Any, target: Any) -> str:
+def _digest(table: Any, target: Any, rows: int) -> str:
     """Of shape, names and at most 10,000 rows evenly spread, the target's beside them."""
-    parts = [repr((height(table), width(table), columns(table))).encode()]
+    parts = [repr((rows, width(table), columns(table))).encode()]
     for item in (table, target):
         count = height(item) if item is not None else None
         if count:
