@@ -6,12 +6,14 @@ import importlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -23,6 +25,7 @@ from rung.pipelines.authoring import Pipeline
 _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 _KEPT_FILES = {"rung.toml", "pyproject.toml", "requirements.lock", "requirements.txt", "uv.lock"}
 _LARGEST = 2 << 20
+_KNOWN_S = 600.0  # how long a file that was kept is not put again
 _lock = threading.RLock()
 _loaded: dict[str, tuple[tuple[tuple[str, int, int], ...], Project]] = {}
 
@@ -118,22 +121,26 @@ class CodeTree(msgspec.Struct, frozen=True):
     files: dict[str, str]
 
 
-_digests: dict[tuple[str, int, int], str] = {}
+_kept: WeakKeyDictionary[object, dict[tuple[str, int, int], tuple[str, float]]] = WeakKeyDictionary()
 
 
 def snapshot(project: Project, put: Any) -> str:
     """Keep the project's files as blobs; the digest of the tree that lists them."""
+    kept = _kept.setdefault(getattr(put, "__self__", put), {})
+
+    def known(mark: tuple[str, int, int], read: Callable[[], bytes]) -> str:
+        digest, until = kept.get(mark, ("", 0.0))
+        if time.monotonic() > until:  # put again, or a collection of garbage may take what was put long ago
+            digest = put(read())
+            kept[mark] = digest, time.monotonic() + _KNOWN_S
+        return digest
+
     tree: dict[str, str] = {}
     for file in project.files:
         stat = file.stat()
-        mark = (str(file), stat.st_mtime_ns, stat.st_size)
-        if mark not in _digests:
-            _digests[mark] = put(file.read_bytes())
-        tree[str(file.relative_to(project.folder))] = _digests[mark]
+        tree[str(file.relative_to(project.folder))] = known((str(file), stat.st_mtime_ns, stat.st_size), file.read_bytes)
     data = msgspec.json.encode(CodeTree(files=tree), order="sorted")
-    if ("", 0, hash(data)) not in _digests:
-        _digests["", 0, hash(data)] = put(data)
-    return digest_of(data)
+    return known((digest_of(data), 0, len(data)), lambda: data)
 
 
 def restore(code: str, get: Any, into: Path) -> None:
