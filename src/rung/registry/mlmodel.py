@@ -35,6 +35,9 @@ _LARGEST_TEXT = 1 << 20
 _MOST_LIBRARIES = 500
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pth", ".pt", ".cloudpickle")
 _UNPICKLED = frozenset({"sklearn", "lightgbm", "xgboost"})
+_OWN = {"lightgbm": frozenset({"lightgbm", "skops"}), "xgboost": frozenset({"xgboost", "skops"})}  # the rest: files that say what they are
+_PROGRAM = ".pt2"
+_OF_TORCH = "Log the module with rung.log_model(module, example=rows), or export it (torch.onnx.export) and log it with mlflow.onnx."
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:\[[^\]]*\])?\s*==\s*([A-Za-z0-9][A-Za-z0-9.+!_-]{0,100})\s*(?:[;#].*)?$")
 _RUN = re.compile(r"^[0-9a-f]{32}$")
 _LOGGED = re.compile(r"^m-[0-9a-f]{32}$")
@@ -192,13 +195,14 @@ def _model_file(flavors: Mapping[str, dict[str, Any]], folder: Folder) -> tuple[
         raise Invalid(
             "It is a Python function (pyfunc), and a server that runs no code of strangers cannot answer with it.",
             code="registry.unservable",
-            hint="Log the model inside by its own flavor: mlflow.sklearn, lightgbm, xgboost, onnx or pytorch.",
+            hint="Log the model inside by its own flavor: mlflow.sklearn, lightgbm, xgboost or onnx.",
         )
     for flavor in others:
         for key in _DATA_KEYS:
             path = text_of(flavors[flavor].get(key))
             inside = [path] if path in folder else [held for held in folder if path and held.startswith(f"{path.rstrip('/')}/")]
-            readable = [held for held in inside if format_of(held)] or [held for held in inside if held.lower().endswith(_PICKLES)]
+            readable = [held for held in inside if _reads(flavor, held)]
+            readable = readable or [held for held in inside if held.lower().endswith((*_PICKLES, _PROGRAM))]
             if readable:
                 return sorted(readable)[0], flavor
             if path and not inside:
@@ -214,10 +218,20 @@ def _model_file(flavors: Mapping[str, dict[str, Any]], folder: Folder) -> tuple[
     )
 
 
+def _reads(flavor: str, path: str) -> bool:
+    found = format_of(path)
+    return found is not None and found[0] in _OWN.get(flavor, {"skops", "onnx"})
+
+
 def _no_reader(path: str, flavor: str) -> Invalid:
+    if path.lower().endswith(_PROGRAM):
+        return Invalid(
+            f"{path[:200]!r} is a program of torch.export, which only PyTorch itself opens, by pickles.", code="registry.unservable",
+            hint=_OF_TORCH,
+        )  # fmt: skip
     if not path.lower().endswith(_PICKLES):
         return Invalid(f"No format here reads {path[:200]!r}.", code="registry.unservable", hint="Export it to ONNX.")
-    remedy = "Export it to ONNX and log it with mlflow.onnx."
+    remedy = _OF_TORCH if flavor == "pytorch" else "Export it to ONNX and log it with mlflow.onnx."
     if flavor in _UNPICKLED:
         remedy = "Log it again with serialization_format='skops', or let pickles be opened in a confined process: registry.allow_pickles."
     return Invalid(f"{path[:200]!r} is a pickle, which runs code when it is loaded.", code="registry.pickle", hint=remedy)
