@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -141,3 +146,119 @@ def test_a_platform_keeps_its_blobs_in_a_bucket(url: str, tmp_path: Path) -> Non
         assert client.data.frame("numbers").height == 2
     assert list(open_blobs(url).list())
     assert not (tmp_path / "home" / "blobs").exists()
+
+
+@pytest.mark.parametrize("size", [(8 << 20) - 1, 8 << 20, (16 << 20) + 1, 37 << 20])
+def test_a_large_file_goes_in_parts_and_comes_back_in_ranges(url: str, tmp_path: Path, size: int) -> None:
+    blobs = open_blobs(url)
+    file = tmp_path / "large"
+    file.write_bytes(os.urandom(1 << 20) * (size // (1 << 20)) + os.urandom(size % (1 << 20)))
+    digest = blobs.put(file)
+    assert digest == digest_of(file.read_bytes())
+    assert blobs.get(digest) == file.read_bytes()
+    assert Path(blobs.url(digest)).read_bytes() == file.read_bytes()
+
+
+def test_lists_of_several_pages_are_whole(url: str) -> None:
+    blobs: Any = open_blobs(url)
+    with ThreadPoolExecutor(16) as pool:
+        digests = list(pool.map(lambda n: blobs.put(b"%d" % n), range(1100)))  # a page has 1000
+    assert sorted(blobs.list()) == sorted(digests)
+    assert {kept.size for kept in blobs.inventory()} == {1, 2, 3, 4}
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server of S3 that is out of order in one way."""
+
+    status, body, pause = 503, b"", 0.0
+    asked: ClassVar[list[str]] = []
+
+    def answer(self) -> None:
+        self.asked.append(self.command)
+        time.sleep(self.pause)
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(self.body)))
+        with suppress(BrokenPipeError):  # who asked has given up
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(self.body)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = answer  # noqa: N815 - the names that the base class asks for
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[Answers], str]]:
+    """A server whose answers a test chooses, and the address of a store on it."""
+    kind = type("Chosen", (Answers,), {"asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    yield kind, f"s3://bucket?endpoint=http://127.0.0.1:{server.server_address[1]}&cache={tmp_path}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_busy_server_is_asked_a_few_times_and_no_more(faulty: tuple[type[Answers], str]) -> None:
+    kind, url = faulty
+    before = time.monotonic()
+    with pytest.raises(Unavailable, match="does not answer") as caught:
+        open_blobs(url).put(b"abc")
+    assert kind.asked == ["PUT"] * 5
+    assert time.monotonic() - before < 20
+    assert caught.value.code == "blobs.unreachable"
+
+
+def test_a_server_that_never_answers_is_not_waited_for_without_end(
+    faulty: tuple[type[Answers], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, url = faulty
+    kind.pause = 5.0
+    monkeypatch.setattr("rung.storage.blobs.s3._ANSWER_S", 0.2)
+    monkeypatch.setattr("rung.storage.blobs.s3._PATIENCE_S", 0.5)
+    before = time.monotonic()
+    with pytest.raises(Unavailable, match="does not answer"):
+        open_blobs(url).get(digest_of(b"abc"))
+    assert time.monotonic() - before < 4
+
+
+def test_a_put_into_no_bucket_says_so(faulty: tuple[type[Answers], str]) -> None:
+    kind, url = faulty
+    kind.status = 404
+    kind.body = b"<?xml version='1.0'?><Error><Code>NoSuchBucket</Code><Message>The bucket does not exist</Message></Error>"
+    with pytest.raises(Unavailable, match="There is no bucket") as caught:
+        open_blobs(url).put(b"abc")
+    assert caught.value.code == "blobs.no_bucket"
+
+
+def test_garbage_is_collected_in_a_bucket(url: str, tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, environ={}, flags={"home": str(tmp_path / "home"), "storage.blobs": url})
+    with Client(local_transport(settings)) as client:
+        run = client.tracking.start("a")
+        client.tracking.log_artifact(run.id, b"kept", "notes.txt")
+        inner = client.transport.put_blob(b"a file of a snapshot")
+        client.tracking.log_artifact(run.id, f'{{"files": ["{inner}"]}}'.encode(), "manifest.json")
+        orphan = client.transport.put_blob(b"named by nobody")
+        assert client.governance.collect_garbage().blobs == 0  # all are young
+        time.sleep(1.1)  # ages are whole seconds in a bucket
+        assert client.governance.collect_garbage(grace_hours=0, dry_run=True).blobs == 1
+        done = client.governance.collect_garbage(grace_hours=0)
+        assert (done.blobs, done.freed_bytes) == (1, 15)
+        assert client.tracking.read_artifact(run.id, "notes.txt") == b"kept"
+        assert client.transport.get_blob(inner) == b"a file of a snapshot"
+        with pytest.raises(NotFound):
+            client.transport.get_blob(orphan)
+
+
+def test_bytes_put_again_since_are_not_discarded(url: str) -> None:
+    blobs: Any = open_blobs(url)
+    digest = blobs.put(b"abc")
+    assert blobs.discard(digest, datetime.now(UTC) - timedelta(minutes=1)) is None
+    assert blobs.discard(digest, datetime.now(UTC) + timedelta(minutes=1)) == 3
+    assert blobs.discard(digest, datetime.now(UTC)) is None
+    assert not blobs.exists(digest)

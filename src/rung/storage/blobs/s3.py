@@ -1,7 +1,8 @@
 """Blobs in a bucket that speaks S3, as ``ab/cdef…`` under a prefix: ``s3://bucket/prefix?endpoint=…&region=…``.
 
-Credentials come from where the AWS tools look for them, never from the URL. Readers of files get a copy in a folder of
-this machine, which is bounded; bytes that come from the bucket are held against their digest.
+Credentials come from the environment (``AWS_ACCESS_KEY_ID`` …) or from the role of the machine or container, never from
+the URL. Readers of files get a copy in a folder of this machine, which is bounded; bytes that come from the bucket are
+held against their digest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +29,10 @@ _SMALL = 1 << 20  # up to this a PUT costs no more than asking first whether it 
 _CHUNK = 8 << 20
 _YOUNG_S = 3600.0  # a blob put again is uploaded again when it is older, so that its age counts from now
 _USED_S = 3600.0  # a copy that was asked for this lately is not taken away to make room
-_PATIENCE_S = 30.0  # how long one verb tries again
+_READERS = 4
+_EMPTY = digest_of(b"")
+_PATIENCE_S = 30.0  # how long one request is tried again
+_ANSWER_S = 60.0  # how long one try may take: a part of 8 MiB, or less
 _OPTIONS = ("endpoint", "region", "cache", "cache_mb")
 _PLACE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}")
 
@@ -152,10 +157,22 @@ class S3Blobs:
         return held is not None and held["last_modified"].timestamp() > time.time() - _YOUNG_S
 
     def _fetched(self, digest: str) -> Iterator[bytes]:
-        key = _key(digest)
+        """The bytes in parts, each a request of its own, so that a patience for one part does for blobs of any size."""
+        key, empty = _key(digest), digest == _EMPTY  # of which S3 can give no range
         with self._translated(digest):
-            for part in self._obstore.get(self._store, key).stream(min_chunk_size=_CHUNK):
-                yield bytes(part)
+            first = self._obstore.get(self._store, key, options=None if empty else {"range": (0, _CHUNK)})
+            size = int(first.meta["size"])
+            yield bytes(first.bytes())
+        ranges = [(start, min(start + _CHUNK, size)) for start in range(_CHUNK, size, _CHUNK)]
+        if not ranges:
+            return
+        with ThreadPoolExecutor(_READERS) as readers:
+            for at in range(0, len(ranges), _READERS):  # no more of them in memory
+                with self._translated(digest):
+                    yield from readers.map(lambda part: self._range(key, *part), ranges[at : at + _READERS])
+
+    def _range(self, key: str, start: int, end: int) -> bytes:
+        return bytes(self._obstore.get_range(self._store, key, start=start, end=end))
 
     def _known(self, digest: str) -> dict[str, Any]:
         held = self._head(digest)
@@ -267,7 +284,7 @@ def _connected(bucket: str, prefix: str, options: dict[str, str]) -> tuple[Any, 
     try:
         store = S3Store(
             bucket, prefix=prefix or None, **config,
-            client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": "5s", "timeout": "10m"},
+            client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": "5s", "timeout": timedelta(seconds=_ANSWER_S)},
             retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=_PATIENCE_S)},
         )  # fmt: skip
     except (obstore.exceptions.BaseError, ValueError) as error:
