@@ -52,7 +52,7 @@ def main() -> None:
         for database in options.databases.split(","):
             place = Path(folder) / database
             place.mkdir()
-            _database(board, place, database, sizes, names, options.sections.split(","), template)
+            _database(board, place, database, sizes, names, options.sections.split(","), template, full=options.full)
             print(f"\n{board.text(database)}\n", flush=True)
     board.facts |= {"minutes": round((time.perf_counter() - start) / 60, 1), "load_after": round(os.getloadavg()[0], 1)}
     _told(board, options.json, options.markdown)
@@ -75,7 +75,9 @@ def _told(board: Board, as_json: Path | None, as_markdown: Path | None) -> None:
         as_markdown.write_text("\n".join(board.markdown(database) for database in board.rounds))
 
 
-def _database(board: Board, folder: Path, database: str, sizes: Sizes, names: list[str], sections: list[str], template: Path) -> None:
+def _database(
+    board: Board, folder: Path, database: str, sizes: Sizes, names: list[str], sections: list[str], template: Path, *, full: bool
+) -> None:
     """All measures on one kind of database."""
     with ExitStack() as stack:
         postgres = stack.enter_context(postgres_server(durable=True)) if database == "PostgreSQL" else None
@@ -96,7 +98,7 @@ def _database(board: Board, folder: Path, database: str, sizes: Sizes, names: li
         for measure, unit, value in brought(ours, template):
             board.add(database, RUNG, measure, unit, value)
         _sections(board, database, servers, sizes, sections, cpu_root=postgres.pid if postgres else None)
-        if "many" in sections:
+        if "many" in sections and (full or not postgres):
             _many(board, database, ours, sizes)
 
 
@@ -128,7 +130,7 @@ def _starts(board: Board, database: str, servers: list[Server]) -> None:
             ("import of the package", [sys.executable, "-c", f"import {package}"]),
             ("--version", [str(Path(sys.executable).parent / package), "--version"]),
         ):
-            board.add(database, name, measure, "CPU-s", command(arguments, repeats=3, environment=_QUIET)[0])
+            board.add(database, name, measure, "CPU-s", command(arguments, repeats=1, environment=_QUIET)[0])
 
 
 def _many(board: Board, database: str, ours: Server, sizes: Sizes) -> None:

@@ -161,6 +161,17 @@ def test_a_chart_history_is_thinned_and_keeps_the_ends(wire: Wire, run: str) -> 
     assert len(steps) <= 60
 
 
+def test_the_histories_of_several_runs_come_together_by_the_name_the_page_of_mlflow_uses(wire: Wire, experiment: str) -> None:
+    runs = sorted(wire.post("runs/create", {"experiment_id": experiment}).json()["run"]["info"]["run_id"] for _ in range(2))
+    for run in runs:
+        wire.post("runs/log-batch", {"run_id": run, "metrics": [{"key": "m", "value": i, "timestamp": i, "step": i} for i in range(3)]})
+    address, query = "/ajax-api/2.0/mlflow/metrics/get-history-bulk", {"run_id": runs[::-1], "metric_key": "m"}
+    found = wire.send("GET", address, params=query).json()["metrics"]
+    assert [(m["run_id"], m["step"]) for m in found] == [(run, step) for run in runs for step in range(3)]
+    assert len(wire.send("GET", address, params={**query, "max_results": 4}).json()["metrics"]) == 4
+    assert wire.send("GET", address, params={"metric_key": "m"}).json()["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
 def test_fields_nobody_knows_are_ignored_as_a_newer_client_may_send_them(wire: Wire, experiment: str) -> None:
     answer = wire.post("runs/create", {"experiment_id": experiment, "start_time": 5, "invented_later": {"deep": [1]}})
     assert answer.status_code == 200

@@ -136,6 +136,12 @@ class BulkBody(wire.Body):
     max_results: int | None = None
 
 
+class PointsBody(wire.Body):
+    run_id: tuple[str, ...] = ()
+    metric_key: str
+    max_results: int | None = None
+
+
 class ExperimentsBody(wire.Body):
     experiment_ids: tuple[str, ...] = ()
 
@@ -301,12 +307,26 @@ def metric_history(body: HistoryBody, call: Call) -> Answer:
 
 @row("GET", "/metrics/get-history-bulk-interval", BulkBody, r.MetricHistory)
 def metric_history_interval(body: BulkBody, call: Call) -> Answer:
-    return {"metrics": _bulk(body, call, _limit(body.max_results, 2500))}
+    limit = _limit(body.max_results, 2500)
+    found = []
+    for run in _runs_of(body.run_ids):
+        page = call(r.MetricPage(run=run, key=body.metric_key, limit=1))
+        if page.items:
+            series = call(
+                r.MetricHistory(run=run, key=body.metric_key, limit=min(max(limit, 4), 100_000), first=body.start_step, last=body.end_step)
+            )
+            found += [{**_point(item), "run_id": run} for item in series.points]
+    return {"metrics": found}
 
 
-@row("GET", "/metrics/get-history-bulk", BulkBody, r.MetricHistory)
-def metric_history_bulk(body: BulkBody, call: Call) -> Answer:
-    return {"metrics": _bulk(body, call, _limit(body.max_results, 25_000))}
+@row("GET", "/metrics/get-history-bulk", PointsBody, r.MetricPage)
+def metric_history_bulk(body: PointsBody, call: Call) -> Answer:
+    left, found = min(_limit(body.max_results, 25_000), 25_000), list[dict[str, Any]]()
+    for run in sorted(_runs_of(body.run_id)):
+        if left > len(found):
+            page = call(r.MetricPage(run=run, key=body.metric_key, limit=left - len(found)))
+            found += [{**_point(item), "run_id": run} for item in page.items]
+    return {"metrics": found}
 
 
 @row("POST", "/experiments/search-datasets", ExperimentsBody, r.ListInputs)
@@ -349,19 +369,10 @@ def _input(item: DatasetInputBody) -> r.Input:
     )  # fmt: skip
 
 
-def _bulk(body: BulkBody, call: Call, limit: int) -> list[dict[str, Any]]:
-    if not 1 <= len(body.run_ids) <= 100:  # noqa: PLR2004 - MLflow's own bound
-        raise Invalid(f"{len(body.run_ids)} run_ids; 1 to 100 are allowed.", code="mlflow.bad_run_ids", hint="Ask for fewer runs.")
-    found = []
-    for text in body.run_ids:
-        run = shapes.known_id(text, "run")
-        page = call(r.MetricPage(run=run, key=body.metric_key, limit=1))
-        if page.items:
-            series = call(
-                r.MetricHistory(run=run, key=body.metric_key, limit=min(max(limit, 4), 100_000), first=body.start_step, last=body.end_step)
-            )
-            found += [{**_point(item), "run_id": run} for item in series.points]
-    return found
+def _runs_of(texts: tuple[str, ...]) -> list[str]:
+    if not 1 <= len(texts) <= 100:  # noqa: PLR2004 - MLflow's own bound
+        raise Invalid(f"{len(texts)} runs; 1 to 100 are allowed.", code="mlflow.bad_run_ids", hint="Ask for fewer runs.")
+    return [shapes.known_id(text, "run") for text in texts]
 
 
 def _point(item: r.MetricPoint) -> dict[str, Any]:
