@@ -36,14 +36,13 @@ def execute(
     worker: int = 0,
 ) -> r.Outcome:
     """How a trial ended. Whatever the objective raises is in the outcome; only the end of the process goes through."""
-    params = values_of(space, asked.labels)
     try:
-        run = open_run(asked, plan, params, client)
+        run = open_run(asked, plan, client)
     except RungError as error:
         return r.Outcome(number=asked.number, run=asked.run, state="failed", error=f"The run was not opened: {error}")
     watch(run)
     enter(run)
-    trial = Trial(asked, params, run, plan, judge, worker)
+    trial = Trial(asked, values_of(space, asked.labels), run, plan, judge, worker)
     run.heard = trial.hear
     outcome, ending = _called(objective, trial, asked)
     if ending is not None:
@@ -57,13 +56,13 @@ def execute(
     return outcome
 
 
-def open_run(asked: r.Asked, plan: r.Plan, params: dict[str, Any], client: Client | None) -> ActiveRun:
+def open_run(asked: r.Asked, plan: r.Plan, client: Client | None) -> ActiveRun:
     """The run of a trial; offline while the platform is away, so that a sweep goes on."""
     tags: dict[str, Any] = {r.KIND: r.TRIAL, r.NUMBER: asked.number, r.STATE: "running"}
     if asked.repeats is not None:
         tags[r.REPEATS] = asked.repeats
     start = Start(
-        experiment=plan.experiment, name=f"{plan.name}-{asked.number}" if plan.name else f"trial-{asked.number}", params=params, tags=tags,
+        experiment=plan.experiment, name=f"{plan.name}-{asked.number}" if plan.name else f"trial-{asked.number}", params=asked.labels, tags=tags,
         seeds={"trial": asked.seed}, datasets=(), parent=plan.id, run_id=asked.run, resume=None,
     )  # fmt: skip
     try:

@@ -36,7 +36,6 @@ from rung.core.ids import new_id
 
 FOLDER = ".sweeps"
 _PLAN, _LEDGER, _RESULTS, _LOCK = "sweep.json", "ledger.jsonl", "results", "lock"
-_INTERMEDIATE = 7  # Optuna's number for an intermediate value: the one operation that need not be on the disk at once
 _PATIENCE_S = 30.0
 _NAME = "sweep"  # one a file; Hyperband chooses brackets by it
 _RUN, _OF, _INTERRUPTED, _ERROR, _SEED, _PLACE = "run", "repeats", "interrupted", "error", "seed", "place"
@@ -153,9 +152,11 @@ class Journal(BaseJournalBackend):
         """Append operations."""
         lines = [json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs]
         os.write(self._file, b"".join(lines))
-        if any(log["op_code"] != _INTERMEDIATE for log in logs):
-            os.fdatasync(self._file)
         self._logs += [json.loads(line) for line in lines]
+
+    def sync(self) -> None:
+        """Bring what was appended to the disk, for when the machine loses power; a killed process loses nothing anyway."""
+        os.fdatasync(self._file)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -195,6 +196,7 @@ class Ledger:
             trial.set_user_attr(_SEED, seed)
             trial.set_user_attr(_RUN, run)
             self._open[trial.number] = trial
+            self._journal.sync()
             return Asked(number=trial.number, labels=dict(trial.params), run=run, seed=seed, repeats=held.get(_OF))
 
     def report(self, number: int, value: float, step: int) -> None:
@@ -225,6 +227,7 @@ class Ledger:
             else:
                 self.study.tell(outcome.number, state=State.PRUNED if outcome.state == "pruned" else State.FAIL)
             self._open.pop(outcome.number, None)
+            self._journal.sync()
 
     def left(self) -> list[tuple[int, str | None]]:
         """Trials that were running when a tuner was killed: number, and id of the run if it was chosen already."""
@@ -257,6 +260,11 @@ class Ledger:
         """One trial."""
         with self._lock:
             return rows_of([self.study.get_trials(deepcopy=False)[number]], self.plan, self.space)[0]
+
+    def labels(self, number: int) -> dict[str, Any]:
+        """Labels of a trial's params, as its run has them."""
+        with self._lock:
+            return dict(self.study.get_trials(deepcopy=False)[number].params)
 
     def best(self) -> list[int]:
         """Number of the best trial; with several metrics those that no other beats in all."""

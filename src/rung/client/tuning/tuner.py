@@ -103,10 +103,9 @@ class Tuner:
             return  # the process was killed before it opened the run
         except Unavailable:
             return  # what it logged is in the spool, and arrives with what closes it or is closed by `rung tune --resume`
-        row = work.ledger.row(outcome.number)
-        asked = r.Asked(number=outcome.number, labels={}, run=outcome.run, seed=0)
+        asked = r.Asked(number=outcome.number, labels=work.ledger.labels(outcome.number), run=outcome.run, seed=0)
         try:
-            close_run(open_run(asked, work.plan, row.params, work.client), outcome)
+            close_run(open_run(asked, work.plan, work.client), outcome)
         except RungError as error:
             sys.stderr.write(f"rung: run {outcome.run} of trial {outcome.number} was not closed: {error}\n")
 
