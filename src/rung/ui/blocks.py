@@ -30,8 +30,9 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
-    note: str = ""
+    note: Cell = ""
     folded: bool = False
+    tall: bool = False  # scrolls in itself, under a head that stays
     kind: str = "table"
 
 
@@ -41,6 +42,7 @@ class Facts:
 
     items: Sequence[tuple[str, Cell]]
     title: str = ""
+    wide: bool = False  # in as many columns as there is room for
     kind: str = "facts"
 
 
@@ -117,7 +119,8 @@ class Part:
 class Page:
     """A page: a headline sentence in words, blocks, the same as CLI, and the records it shows.
 
-    A live page replaces headline and blocks every ``refresh_s``; ``still`` blocks follow them and stay as they are.
+    A live page replaces headline and blocks every ``refresh_s``; ``still`` blocks follow them and stay as they are until
+    ``shape`` changes.
     """
 
     title: str
@@ -128,6 +131,7 @@ class Page:
     live: bool = False
     refresh_s: int = 5
     still: Sequence[Any] = ()
+    shape: str = ""
     scripts: Sequence[str] = ()
 
 

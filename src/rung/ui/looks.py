@@ -39,6 +39,11 @@ class Look:
     view: View = "active"
     flat: bool = False
 
+    @property
+    def alone(self) -> bool:
+        """Whether all runs are of one experiment, which need not be named in every row then."""
+        return self.base != "/runs"
+
     def href(self, **changes: object) -> str:
         """The address of this look with some parts changed."""
         look = replace(self, **changes)  # type: ignore[arg-type]  # fields by name, each checked where it is read

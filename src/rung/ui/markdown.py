@@ -52,6 +52,13 @@ def rendered(text: str) -> Markup:
     return Markup("\n").join(parts)
 
 
+def first_line(text: str, most: int = 120) -> str:
+    """The first line that says something, without its marks, for a list."""
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    plain = re.sub(r"[*_`]+|^\s*[#>|-]+\s*|\[([^\]]*)\]\([^)]*\)", lambda found: found[1] or "", line).strip()
+    return plain if len(plain) <= most else plain[:most] + "…"
+
+
 def _while(lines: list[str], at: int, holds: Callable[[str], bool]) -> int:
     while at < len(lines) and holds(lines[at]):
         at += 1

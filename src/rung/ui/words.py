@@ -10,14 +10,15 @@ from urllib.parse import quote, urlencode
 from markupsafe import Markup, escape
 
 _TONES = {
-    "ok": "succeeded passed pass stable ok closed final healthy champion yes reproduced identical equivalent true live",
-    "warn": "warned running queued waiting cached diagnosed decided canary shadow attested manual insufficient open wait unchecked equivalent",
+    "ok": "succeeded passed pass stable ok closed final healthy champion yes reproduced identical equivalent true live ready",
+    "warn": "warned running scheduled pending queued waiting cached diagnosed decided canary shadow attested manual insufficient open wait unchecked equivalent",
     "bad": "failed fail denied cancelled drifted rollback lost timed_out different broken no skipped",
 }
 TONE = {word: tone for tone, words in _TONES.items() for word in words.split()}
 _ICON = {"ok": "✓", "warn": "●", "bad": "✕", "muted": "○", "accent": "◆"}
 _KIB = 1024.0
 MISSING = "–"
+HELD_OUT = ("val", "test", "eval", "dev")  # what names of metrics measured on held-out data have in them
 _WHOLE, _CENT = 100, 0.01  # from a hundred on, cents are noise
 
 
@@ -87,7 +88,19 @@ def took(start: datetime | None, end: datetime | None) -> str:
     if start is None or end is None:
         return MISSING
     seconds = (end - start).total_seconds()
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"  # noqa: PLR2004
+    if seconds < 120:  # noqa: PLR2004 - two minutes
+        return f"{seconds:.1f}\u00a0s"
+    return f"{seconds / 60:.1f}\u00a0min" if seconds < 7200 else f"{seconds / 3600:.1f}\u00a0h"  # noqa: PLR2004 - two hours
+
+
+def code(text: str) -> Markup:
+    """A text to be copied letter by letter."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def hover(shown: str, whole: str) -> Markup:
+    """Words with more to say on hover."""
+    return Markup('<span title="{}">{}</span>').format(whole[:2000], shown)
 
 
 def digest(value: str) -> Markup:

@@ -8,11 +8,11 @@ from math import isfinite
 from markupsafe import Markup
 
 from rung.core.errors import NotFound
-from rung.stats.influence import influences
+from rung.stats.influence import Influence, influences
 from rung.tracking.artifacts import GetArtifact
 from rung.tracking.records import Run, SearchRuns
 from rung.ui import words
-from rung.ui.blocks import Charts, Empty, Page, Part, Table, Visit
+from rung.ui.blocks import Charts, Empty, Page, Part, Table, Visit, Words
 from rung.ui.charts.parallel import Axis, Mark, parallel_chart, scatter_chart
 from rung.ui.looks import ids, known_column, split
 from rung.ui.packages import differences, packages
@@ -39,11 +39,14 @@ def compare(visit: Visit) -> Page:
     metric = metric if metric in metrics else _liveliest(held, metrics)
     everything = visit.query.get("all") == "1"
     marks = [Mark(run_title(run), words.address("runs", run.id)) for run in held]
+    found = _influences(held, params, metric) if len(held) > 2 else []  # noqa: PLR2004 - two runs make no pattern
+    strongest = [item.param for item in found]
+    params = [*strongest, *(name for name in params if name not in strongest)]
     blocks: list[object] = [_controls(visit, held, metrics, params, metric, everything=everything)]
     if metric:
         blocks.append(_curves(visit, held, metric))
     if len(held) > 2 and metric and params:  # noqa: PLR2004 - two runs make no pattern
-        blocks += _patterns(visit, held, params, metrics, metric, marks)
+        blocks += _patterns(visit, held, params, metric, marks, found)
     blocks += _values(held, everything=everything)
     blocks += _contexts(visit, held, everything=everything)
     data = {"runs": tuple(run.id for run in held), "metric": metric, "params": params, "metrics": metrics}
@@ -87,7 +90,7 @@ def _curves(visit: Visit, held: Sequence[Run], metric: str) -> Part:
 
 
 def _patterns(
-    visit: Visit, held: Sequence[Run], params: Sequence[str], metrics: Sequence[str], metric: str, marks: Sequence[Mark]
+    visit: Visit, held: Sequence[Run], params: Sequence[str], metric: str, marks: Sequence[Mark], found: Sequence[Influence]
 ) -> list[object]:
     x, y, shade = _axes(visit, params, metric)
     chosen = [name for name in visit.many.get("axis", ()) if known_column(name)][:_AXES] or [
@@ -104,9 +107,6 @@ def _patterns(
         f"{_short(y)} over {_short(x)}.", _axis(held, x), _axis(held, y), _axis(held, shade), marks, f"Darker is higher in {_short(shade)}."
     )
     blocks: list[object] = [Charts([along], "Parallel coordinates"), Charts([dots], "Scatter")]
-    found = influences(
-        {name: [run.params.get(name) for run in held] for name in params[:200]}, [run.metrics.get(metric, float("nan")) for run in held]
-    )
     if found:
         rows = [
             (
@@ -129,6 +129,11 @@ def _patterns(
     return blocks
 
 
+def _influences(held: Sequence[Run], params: Sequence[str], metric: str) -> list[Influence]:
+    values = {name: [run.params.get(name) for run in held] for name in params[:200]}
+    return influences(values, [run.metrics.get(metric, float("nan")) for run in held])
+
+
 def _values(held: Sequence[Run], *, everything: bool) -> list[object]:
     """Params and metrics: names down and runs across for few runs, runs down for many."""
     facts: list[tuple[str, str, list[object]]] = []
@@ -148,7 +153,7 @@ def _values(held: Sequence[Run], *, everything: bool) -> list[object]:
         for n, run in enumerate(held)
     ]
     note = f"{len(shown) - len(kept)} more columns differ; choose fewer runs to see them." if len(shown) > len(kept) else ""
-    return [Table(columns, rows, "Values" if everything else "Values that differ", note)]
+    return [Table(columns, rows, "Values" if everything else "Values that differ", note, tall=True)]
 
 
 def _contexts(visit: Visit, held: Sequence[Run], *, everything: bool) -> list[object]:
@@ -221,7 +226,7 @@ def _patches(visit: Visit, held: Sequence[Run]) -> list[object]:
     shown: dict[str, str] = {}
     for run, artifact in found:
         if artifact.digest in shown:
-            blocks.append(Part("words.html", {"text": f"{run_title(run)} had the same uncommitted code as {shown[artifact.digest]}."}))
+            blocks.append(Words(f"{run_title(run)} had the same uncommitted code as {shown[artifact.digest]}."))
             continue
         shown[artifact.digest] = run_title(run)
         text = visit.transport.get_blob(artifact.digest)[:_PATCH_SHOWN].decode("utf-8", "replace")
@@ -261,18 +266,25 @@ def _number(value: object) -> float | None:
 
 
 def _telling(held: Sequence[Run], params: Sequence[str]) -> list[str]:
-    """Params for the axes: those that differ without being different in every run, most values first."""
-    counts = {name: len({words.plain(run.params[name]) for run in held if name in run.params}) for name in params}
-    order = sorted(
-        params,
-        key=lambda name: (counts[name] > len(held) * 0.9 and _axis(held, f"params.{name}").values[0].__class__ is str, -counts[name], name),
-    )
-    return sorted(order[: _AXES - 1])
+    """Params for the axes, the strongest first; texts that differ in nearly every run would only fill theirs."""
+    names = [name for name in params if not (_distinct(held, name) > len(held) * 0.9 and isinstance(_first_value(held, name), str))]
+    return (names or list(params))[: _AXES - 1]
+
+
+def _distinct(held: Sequence[Run], name: str) -> int:
+    return len({words.plain(run.params[name]) for run in held if name in run.params})
+
+
+def _first_value(held: Sequence[Run], name: str) -> float | str | None:
+    return next((value for value in _axis(held, f"params.{name}").values if value is not None), None)
 
 
 def _liveliest(held: Sequence[Run], metrics: Sequence[str]) -> str:
-    """The metric most runs have."""
-    return max(metrics, key=lambda key: (not key.startswith("system/"), sum(key in run.metrics for run in held)), default="")
+    """The metric most runs have, sooner one measured on held-out data."""
+    counts = {key: sum(key in run.metrics for run in held) for key in metrics}
+    return max(
+        metrics, key=lambda key: (not key.startswith("system/"), counts[key], any(word in key for word in words.HELD_OUT)), default=""
+    )
 
 
 def _changing(held: Sequence[Run], metrics: Sequence[str]) -> int:

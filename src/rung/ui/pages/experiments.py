@@ -7,8 +7,9 @@ from markupsafe import Markup
 from rung.tracking.records import Experiment, GetExperiment, SearchExperiments
 from rung.tracking.views import ExperimentSize, SizeExperiments
 from rung.ui import words
-from rung.ui.blocks import Empty, Form, Page, Part, Table, Visit
+from rung.ui.blocks import Empty, Form, Page, Part, Table, Visit, Words
 from rung.ui.looks import look_of
+from rung.ui.markdown import first_line, rendered
 from rung.ui.pages.runs import table_page
 from rung.ui.words import MISSING, link, pill, when
 
@@ -29,7 +30,7 @@ def experiments(visit: Visit) -> Page:
                 words.query(view="deleted" if deleted else "", after=found.next)
             )
         )
-    below = Part("words.html", {"text": words.joined(links, " · ")})
+    below = Words(words.joined(links, " · "))
     data = {"experiments": found, "sizes": tuple(sizes.values())}
     if not found.items:
         head = "No experiment is deleted." if deleted else "No experiment has been made yet."
@@ -48,10 +49,10 @@ def experiment(visit: Visit) -> Page:
     facts: list[tuple[str, object]] = [("number", str(held.number)), ("made", when(held.created_at)), ("by", held.created_by)]
     facts += [(f"tag {name}", value) for name, value in sorted(held.tags.items()) if not name.startswith("mlflow.")]
     note = held.note or held.tags.get("mlflow.note.content", "")
-    above: list[object] = [Part("words.html", {"text": note})] if note else []
+    above: list[object] = [Part("words.html", {"text": rendered(note)})] if note else []
     more = Part("fold.html", {"title": "About this experiment", "facts": facts, "forms": _acts(held)})
     state = " is deleted" if held.deleted_at else ""
-    said = f"{held.name}{state}: {words.many(size.runs, 'run')}" + (f", {size.deleted:,} deleted" if size.deleted else "") + ". "
+    said = f"{held.name}{state} has {words.many(size.runs, 'run')}" + (f" and {size.deleted:,} deleted" if size.deleted else "") + ". "
     page = table_page(
         visit,
         look_of(visit, words.address("experiments", held.number)),
@@ -85,4 +86,11 @@ def _row(held: Experiment, size: ExperimentSize) -> tuple[object, ...]:
     newest = link(when(size.newest_at), "runs", size.newest) if size.newest else MISSING
     name: object = link(held.name, "experiments", held.number)
     shown = words.joined([name, pill("deleted", "bad")]) if held.deleted_at else name
-    return shown, f"{size.runs:,}", newest, held.note[:200] or MISSING, when(held.created_at), held.created_by
+    return (
+        shown,
+        f"{size.runs:,}",
+        newest,
+        first_line(held.note or held.tags.get("mlflow.note.content", "")) or MISSING,
+        when(held.created_at),
+        held.created_by,
+    )

@@ -16,11 +16,11 @@ from rung.ui.previews import preview
 _MOST_LINES = 500
 
 
-def files_part(visit: Visit, artifacts: Sequence[Artifact], base: str, title: str = "Artifacts") -> Part | None:
+def files_part(visit: Visit, artifacts: Sequence[Artifact], base: str, title: str = "Artifacts", first: str = "") -> Part | None:
     """The tree with the file that the address names shown beside it; None without files. Raises NotFound for another file."""
     if not artifacts:
         return None
-    chosen = visit.query.get("file") or _first(artifacts)
+    chosen = visit.query.get("file") or next((item.path for item in artifacts if item.path == first), "") or _first(artifacts)
     held = next((item for item in artifacts if item.path == chosen), None)
     if held is None and visit.query.get("file"):
         raise NotFound(f"There is no artifact {chosen!r} here.", code="tracking.no_artifact", hint="Choose one of the list.")

@@ -1,4 +1,4 @@
-"""Models: the list, one model with its gate matrix and aliases, one version with evaluations by slice and lineage."""
+"""Models: the list with the webhooks that are told of them, and one model with its gate matrix, aliases and rules."""
 
 from __future__ import annotations
 
@@ -121,98 +121,10 @@ def _moves(moves: Sequence[AliasMove]) -> Table:
     return Table(("when", "alias", "from", "to", "by", "why"), rows, "Moves of aliases" if moves else "")
 
 
-def version(visit: Visit) -> Page:
-    """One model version."""
-    name, which = visit.path["model"], visit.number("number")
-    held = visit.ask(GetVersion(model=name, number=which))
-    verdicts = visit.find(ListVerdicts(model=name, number=held.number)) or ()
-    evaluations = visit.find(ListEvaluations(model=name, number=held.number)) or ()
-    blocks: list[object] = []
-    if evaluations:
-        blocks.append(Stats([(metric, number(value), "") for metric, value in _first(evaluations)[:8]]))
-    if verdicts:
-        rows = [_gate(gate) for gate in verdicts[0].gates]
-        blocks.append(
-            Table(
-                ("", "gate", "metric", "slice", "measured", "limit", "interval", "why"),
-                rows,
-                "Newest verdict",
-                note=" ".join(verdicts[0].reasons),
-            )
-        )
-    blocks += _slices(evaluations)
-    blocks.append(
-        Form(
-            "/act/promote",
-            f"Promote {name}:{held.number} to champion",
-            {"model": name, "number": str(held.number)},
-            [("reason", "Reason", "")],
-        )
-    )
-    facts = [
-        ("aliases", joined([pill(a, "ok") for a in held.aliases])),
-        ("task", f"{held.task}, label {held.label}"),
-        ("threshold", number(held.threshold)),
-        ("run", link(held.run_id[:8], "runs", held.run_id) if held.run_id else MISSING),
-        ("pipeline run", link(held.pipeline_run_id[:8], "pipeline-runs", held.pipeline_run_id) if held.pipeline_run_id else MISSING),
-        ("datasets", joined([link(f"{d.dataset}:{d.number} ({d.role})", "datasets", d.dataset, d.number) for d in held.datasets])),
-        ("digest", words.digest(held.digest)),
-        ("lock", words.digest(held.lock)),
-        ("commit", words.digest(held.git_commit)),
-        ("format", f"{held.format}, {words.size(held.size_bytes)}"),
-        ("registered", when(held.created_at)),
-        ("by", held.created_by),
-        ("lineage", link("what it came from", "lineage", "model_version", f"{name}:{held.number}")),
-    ]
-    inputs = [(f.name, f.dtype, "may be null" if f.nullable else "never null") for f in held.signature.inputs]
-    blocks += [Facts(facts, "About this version"), Table(("input", "type", "nulls"), inputs, "Signature")]
-    state = ("passed its gates" if verdicts[0].passed else "was refused by its gates") if verdicts else "has met no gate yet"
-    data = {"version": held, "verdicts": verdicts, "evaluations": evaluations}
-    return Page("Model version", f"{name}:{held.number} {state}.", blocks, f"rung model show {name} {held.number}", data)
-
-
 def main_metric(evaluations: tuple[Evaluation, ...]) -> str:
     """The metric to show first: the usual one of the task, else any; empty without evaluations."""
     names = {metric for e in evaluations for metric in e.scores}
     return next((metric for metric in _MAIN if metric in names), min(names, default=""))
-
-
-def _first(evaluations: tuple[Evaluation, ...]) -> list[tuple[str, float]]:
-    main = main_metric(evaluations)
-    return sorted(evaluations[0].scores.items(), key=lambda pair: pair[0] != main)
-
-
-def _slices(evaluations: tuple[Evaluation, ...]) -> list[object]:
-    if not evaluations:
-        return []
-    newest = evaluations[0]
-    metric = main_metric(evaluations)
-    figures = []
-    for column in dict.fromkeys(s.column for s in newest.slices):
-        items = [(s.slice, s.scores[metric]) for s in newest.slices if s.column == column and metric in s.scores]
-        if items:
-            figures.append(
-                bar_chart(
-                    f"{metric} by {column}",
-                    items[:20],
-                    label=metric,
-                    limits=[(newest.scores[metric], "all rows")] if metric in newest.scores else (),
-                )
-            )
-    rows = [
-        (
-            link(f"{e.dataset}:{e.dataset_number}", "datasets", e.dataset, e.dataset_number),
-            number(e.rows),
-            *(number(v) for v in list(e.scores.values())[:6]),
-            when(e.created_at),
-        )
-        for e in evaluations
-        if list(e.scores) == list(newest.scores)
-    ]
-    return [
-        Charts(figures, f"Slices of {newest.dataset}:{newest.dataset_number}" if figures else ""),
-        Table(("dataset", "rows", *list(newest.scores)[:6], "when"), rows, "Evaluations"),
-    ]
 
 
 def _matrix(name: str, numbers: list[int], last: dict[int, Verdict]) -> Table:
@@ -236,20 +148,6 @@ def _all_of(results: list[GateResult]) -> object:
         return MISSING
     broken = [r for r in results if not r.passed]
     return pill("passed") if not broken else pill(f"{len(broken)} failed", "bad" if any(r.blocking for r in broken) else "warn")
-
-
-def _gate(g: GateResult) -> tuple[object, ...]:
-    interval = f"{number(g.low)} … {number(g.high)}" if g.low is not None and g.high is not None else MISSING
-    return (
-        pill("passed" if g.passed else "failed", None if g.passed or g.blocking else "warn"),
-        g.gate,
-        g.metric or MISSING,
-        g.slice or "all",
-        number(g.value),
-        number(g.limit),
-        interval,
-        g.reason,
-    )
 
 
 def _verdict(verdict: Verdict | None) -> object:

@@ -10,15 +10,18 @@ from markupsafe import Markup
 from rung.tracking.artifacts import ListArtifacts
 from rung.tracking.logged import GetLoggedModel, LoggedModel
 from rung.tracking.records import Artifact, GetRun, MetricHistory, Run, SearchRuns
+from rung.tracking.traces import SearchTraces
 from rung.ui import words
 from rung.ui.blocks import Facts, Form, Page, Part, Stats, Table, Visit, Words
 from rung.ui.charts.line import Series, line_chart
+from rung.ui.markdown import rendered
 from rung.ui.pages.files import files_part
+from rung.ui.pages.logged import input_row, versions_table
 from rung.ui.pages.runs import metric_words, run_title
-from rung.ui.words import MISSING, link, pill, when
+from rung.ui.words import HELD_OUT, MISSING, link, pill, when
 
 SCRIPTS = ("uplot.min.css", "uplot.min.js", "curves.js", "htmx.min.js")
-_SHOWN, _PICTURES, _CHILDREN, _MODELS, _MANY = 8, 4, 100, 20, 12
+_SHOWN, _PICTURES, _CHILDREN, _MODELS, _MANY, _TRACES = 6, 4, 100, 20, 12, 50
 _INTERNAL = "mlflow."
 _NOTE = "mlflow.note.content"
 
@@ -34,45 +37,65 @@ def run(visit: Visit) -> Page:
     if held.error:
         live.append(Words(held.error, "Error", code=True))
     if held.tags.get(_NOTE):
-        live.append(Part("words.html", {"text": held.tags[_NOTE]}))
-    live.append(Facts(_facts(visit, held)))
-    still: list[object] = [_acts(held), *_values(visit, held, names), *_around(held, models, children), *_tags(held)]
+        live.append(Part("words.html", {"text": rendered(held.tags[_NOTE])}))
+    live.append(Facts(_facts(visit, held), wide=True))
+    still: list[object] = [_acts(held), *_values(visit, held, names), *_around(visit, held, models, children), *_tags(held)]
     shown = files_part(visit, artifacts, words.address("runs", held.id))
     still += [shown] if shown else []
-    still.append(Facts(_made_with(held), "Made with"))
+    still.append(Facts(_made_with(held), "Made with", wide=True))
     still.append(Part("fold.html", {"title": "Use it from Python, run it again", "code": _snippet(held, artifacts)}))
     data = {"run": held, "artifacts": artifacts, "children": children, "models": models}
     running = held.status in {"running", "scheduled"}
+    shape = f"{held.status} {len(names)} {len(_single(held, names))} {len(artifacts)} {len(children)} {len(models)}"
     return Page(
-        "Run", _headline(held), live, f"rung runs show {held.experiment}:{held.number}", data, live=running, still=still, scripts=SCRIPTS
-    )
+        "Run", _headline(held), live, f"rung runs show {held.experiment}:{held.number}", data,
+        live=running, refresh_s=3, still=still, scripts=SCRIPTS, shape=shape,
+    )  # fmt: skip
 
 
 def _values(visit: Visit, held: Run, names: Sequence[str]) -> list[object]:
     """Curves, metrics with their extremes, params."""
     blocks: list[object] = []
-    if names:
-        columns = ("metric", "last", "at step", "lowest", "at step", "highest", "at step")
-        blocks = [
-            curves_part(visit, held, names),
-            Table(columns, _extremes(held, names), f"Metrics ({len(names)})", folded=len(names) > _MANY),
-        ]
     params = [(name, words.plain(value)) for name, value in sorted(held.params.items())]
-    return [*blocks, Table(("param", "value"), params, f"Params ({len(params)})", folded=len(params) > _MANY)] if params else blocks
+    if params:
+        blocks.append(Part("pairs.html", {"pairs": params}, f"Params ({len(params)})"))
+    if names:
+        single = _single(held, names)
+        curved = [name for name in names if name not in single]
+        columns = ("metric", "last", "at step", "lowest", "at step", "highest", "at step")
+        blocks += [curves_part(visit, held, curved)] if curved else []
+        blocks.append(Table(columns, _extremes(held, names), f"Metrics ({len(names)})", tall=True))
+    return blocks
 
 
-def _around(held: Run, models: Sequence[LoggedModel], children: Sequence[Run]) -> list[object]:
-    """Logged models, child runs, inputs."""
+def _single(held: Run, names: Sequence[str]) -> set[str]:
+    """Metrics measured at one step only, which make no curve."""
+    return {name for name in names if (point := held.latest[name]).extremes.low_step == point.extremes.high_step == point.step}
+
+
+def _around(visit: Visit, held: Run, models: Sequence[LoggedModel], children: Sequence[Run]) -> list[object]:
+    """Logged models and what was registered from them, child runs, inputs, traces."""
     blocks: list[object] = []
     if models:
         blocks.append(Table(("logged model", "state", "kind", "made", "metrics"), [_model(model) for model in models], "Logged models"))
+    blocks += versions_table(visit, held.id)
     if children:
         blocks.append(_children(held, children))
     if held.inputs:
-        used = "mlflow.data.context"
-        rows = [(item.name, item.digest, item.source_type, item.source[:200], item.tags.get(used, MISSING)) for item in held.inputs]
-        blocks.append(Table(("input", "digest", "kind", "source", "used for"), rows, "Inputs"))
-    return blocks
+        columns = ("input", "used for", "rows", "columns", "from", "digest")
+        blocks.append(Table(columns, [input_row(item) for item in held.inputs], f"Inputs ({len(held.inputs)})"))
+    return [*blocks, *_traces(visit, held)]
+
+
+def _traces(visit: Visit, held: Run) -> list[Table]:
+    found = visit.find(SearchTraces(experiments=(held.experiment_number,), filter=f"run_id = '{held.id}'", limit=_TRACES))
+    if found is None or not found.items:
+        return []
+    rows = [
+        (trace.tags.get("mlflow.traceName", MISSING), pill(trace.state.lower() or "unknown"), when(trace.at), f"{trace.duration_ms:,.0f}\u00a0ms", trace.id)
+        for trace in found.items
+    ]  # fmt: skip
+    return [Table(("trace", "state", "started", "took", "id"), rows, f"Traces ({len(rows)}{'+' if found.next else ''})", tall=True)]
 
 
 def curves_part(visit: Visit, held: Run, names: Sequence[str]) -> Part:
@@ -98,6 +121,7 @@ def curves_part(visit: Visit, held: Run, names: Sequence[str]) -> Part:
 
 def _headline(held: Run) -> str:
     names = [name for name in sorted(held.metrics) if not name.startswith("system/")]
+    names.sort(key=lambda name: not any(word in name for word in HELD_OUT))
     best = [f"{name} {metric_words(held.metrics[name])}" for name in names][:2]
     said = "deleted" if held.deleted_at else held.status
     return f"{run_title(held)} {said}" + (f" with {' and '.join(best)}." if best else ".")

@@ -11,7 +11,7 @@ from rung.core.records import Page as Found
 from rung.tracking.records import Run, SearchRuns
 from rung.tracking.views import ListKeys, ListViews, SavedView
 from rung.ui import words
-from rung.ui.blocks import Empty, Page, Part, Visit
+from rung.ui.blocks import Empty, Page, Part, Visit, Words
 from rung.ui.looks import Look, look_of, named, split
 from rung.ui.words import MISSING, link, number, pill, when
 
@@ -20,6 +20,7 @@ _FIRST_METRICS, _FIRST_PARAMS = 5, 4
 _RARE = 6  # a column is worth its place when one run in so many has a value
 _KEYS = 60
 _MOST_CHILDREN = 500
+_BUSY_S, _QUIET_S = 4, 15  # how often the first page looks for news, in seconds
 _FIXED = (("experiment", ""), ("state", "status"), ("started", "started_at"), ("took", ""), ("by", "created_by"))
 _EMPTY = 'import rung\n\nwith rung.start_run(experiment="first"):\n    rung.log_param("depth", 4)\n    rung.log_metric("auc", 0.71)'
 _EXAMPLES = (
@@ -60,18 +61,27 @@ def table_page(
     if not found.items and not problem and not look.where and not look.after and look.view == "active":
         blank = Empty("A run is one attempt at an experiment, with its numbers.", "rung runs list", _EMPTY)
         more = Markup('<a href="{}">Deleted runs</a>').format(look.first(view="deleted"))
-        return Page(title, note + "No run has been logged yet.", [*above, blank, Part("words.html", {"text": more})], command, {"runs": ()})
+        return Page(
+            title, note or "No run has been logged yet.", [*above, blank, Words(more)], command, {"runs": ()}, live=True, scripts=SCRIPTS
+        )
     columns = look.columns or _columns_of(found.items)
     children = _children(visit, found.items) if nested else {}
     values = {
         "look": look, "head": _head(look, columns), "rows": _rows(look, columns, found.items, children), "next": found.next, "problem": problem,
         "selected": look.selected, "columns": columns, "nested": nested, "examples": _examples(columns), "views": _views(visit, look),
-        "groups": _picker(visit, look, columns, experiments), "find": visit.query.get("find", ""), "busy": _busy(found.items) and not look.after,
+        "groups": _picker(visit, look, columns, experiments), "find": visit.query.get("find", ""), "every_s": 0 if look.after else _BUSY_S if _busy(found.items) else _QUIET_S,
         "searches": bool(look.where or look.order), "experiment": experiments[0] if experiments and isinstance(experiments[0], int) else "",
     }  # fmt: skip
     said = command + (f" -w {_shell(look.where)}" if look.where else "") + (f" --sort {_shell(look.order)}" if look.order else "")
     data = {"runs": found, "columns": columns, "problem": problem}
-    return Page(title, note + _headline(look, found, problem), [*above, Part("runs.html", values)], said, data, scripts=SCRIPTS)
+    return Page(
+        title,
+        note + _headline(look, found, problem, sum(map(len, children.values()))),
+        [*above, Part("runs.html", values)],
+        said,
+        data,
+        scripts=SCRIPTS,
+    )
 
 
 def run_title(held: Run) -> str:
@@ -138,7 +148,7 @@ def _columns_of(held: Sequence[Run]) -> tuple[str, ...]:
 
 def _head(look: Look, columns: Sequence[str]) -> list[dict[str, str]]:
     """Column heads: words, what kind of value stands below, where a click leads, how it is sorted now."""
-    fixed = [("run", "name"), *_FIXED]
+    fixed = [("run", "name"), *(_FIXED[1:] if look.alone else _FIXED)]
     head = [
         {"words": shown, "group": "", "href": look.sorted_by(name) if name else "", "sorted": look.direction(name) if name else ""}
         for shown, name in fixed
@@ -161,10 +171,12 @@ def _rows(look: Look, columns: Sequence[str], held: Sequence[Run], children: dic
 
 
 def _row(look: Look, columns: Sequence[str], held: Run, below: int, *, child: bool) -> dict[str, object]:
-    experiment = link(held.experiment, "experiments", held.experiment_number)
-    cells = [experiment, pill(held.status), when(held.started_at), words.took(held.started_at, held.ended_at), held.created_by]
+    experiment = [] if look.alone else [link(held.experiment, "experiments", held.experiment_number)]
+    cells = [*experiment, pill(held.status), when(held.started_at), words.took(held.started_at, held.ended_at), held.created_by]
+    title = run_title(held)
+    shown = title.removeprefix(f"{held.experiment}:") if look.alone else title
     return {
-        "id": held.id, "title": run_title(held), "href": words.address("runs", held.id), "selected": held.id in look.selected, "child": child,
+        "id": held.id, "title": title, "shown": shown, "href": words.address("runs", held.id), "selected": held.id in look.selected, "child": child,
         "below": below, "open": held.id in look.expanded, "toggle": look.toggled(held.id) if below else "",
         "cells": [*cells, *(value_of(held, column) for column in columns)], "numeric": [False] * len(cells) + [c.startswith("metrics.") for c in columns],
         "parent": words.address("runs", held.parent) if held.parent and not child else "",
@@ -201,7 +213,7 @@ def _examples(columns: Sequence[str]) -> list[str]:
     return [*own, *_EXAMPLES]
 
 
-def _headline(look: Look, found: Found[Run], problem: str) -> str:
+def _headline(look: Look, found: Found[Run], problem: str, below: int) -> str:
     if problem:
         return "The filter or the order cannot be read."
     if not found.items:
@@ -209,7 +221,9 @@ def _headline(look: Look, found: Found[Run], problem: str) -> str:
     bad = sum(run.status == "failed" for run in found.items)
     order = "newest first" if not look.order else f"by {look.order}"
     kind = {"active": "run", "deleted": "deleted run", "all": "run"}[look.view]
-    return f"{words.many(len(found.items), kind)} shown, {order}" + (f"; {bad} failed." if bad else "; none failed.")
+    count = f"{len(found.items):,}" if look.alone else words.many(len(found.items), kind)
+    folded = f", {words.many(below, 'child run')} folded below" if below and not look.expanded else ""
+    return f"{count} shown, {order}{folded}" + (f"; {bad} failed." if bad else "; none failed.")
 
 
 def _busy(held: Sequence[Run]) -> bool:

@@ -154,7 +154,7 @@
   }
 
   async function load(chart) {
-    if (chart.loading) return;
+    if (chart.loading || chart.gone) return;
     chart.loading = true;
     try {
       const answer = await fetch(chart.figure.dataset.curve, { headers: { accept: "application/json" }, credentials: "same-origin" });
@@ -163,14 +163,13 @@
       draw(chart); note(chart);
       chart.figure.dataset.points = chart.data.series.reduce(function (sum, s) { return sum + s.total; }, 0);
       if (chart.data.running) setTimeout(function () { poll(chart); }, POLL_MS);
-      else if (chart.wasRunning) document.dispatchEvent(new CustomEvent("rung:ended"));
       chart.wasRunning = chart.data.running;
     } catch (error) {
       chart.note.textContent = "The curve could not be read: " + error.message + ".";
       if (chart.wasRunning) setTimeout(function () { poll(chart); }, POLL_MS * 3);
     } finally { chart.loading = false; }
   }
-  function poll(chart) { if (document.hidden || !chart.near) setTimeout(function () { poll(chart); }, POLL_MS); else load(chart); }
+  function poll(chart) { if (chart.gone) return; if (document.hidden || !chart.near) setTimeout(function () { poll(chart); }, POLL_MS); else load(chart); }
 
   function remember() {
     const url = new URL(location.href);
@@ -179,31 +178,60 @@
   }
   function redraw() { for (const chart of charts) if (chart.data) { draw(chart); note(chart); } }
 
-  document.addEventListener("DOMContentLoaded", function () {
-    for (const bar of document.querySelectorAll("[data-curve-bar]")) {
+  const seen = new IntersectionObserver(function (entries) {
+    for (const entry of entries) { const chart = charts.find(function (c) { return c.figure === entry.target; }); if (!chart) continue; chart.near = entry.isIntersecting; if (chart.near && !chart.data) load(chart); }
+  }, { rootMargin: "200px" });
+  const sizes = new ResizeObserver(function (entries) {
+    for (const entry of entries) { const chart = charts.find(function (c) { return c.area === entry.target; }); if (chart && chart.plot && entry.contentRect.width > 0) chart.plot.setSize({ width: entry.contentRect.width, height: chart.plot.height }); }
+  });
+
+  // Makes what is in a part of the page work; called again for parts that were exchanged.
+  function start(root) {
+    for (const bar of root.querySelectorAll("[data-curve-bar]")) {
       bar.hidden = false;
       const smooth = bar.querySelector("[name=smooth]"), log = bar.querySelector("[name=log]"), x = bar.querySelector("[name=x]"), shown = bar.querySelector("output");
       smooth.value = state.smooth; log.checked = state.log; x.value = state.x; shown.textContent = state.smooth.toFixed(2);
       bar.addEventListener("input", function (event) {
+        if (event.target.hasAttribute("data-find-metric")) return;
         state.smooth = Number(smooth.value); state.log = log.checked; state.x = x.value; shown.textContent = state.smooth.toFixed(2);
         remember(); redraw(); event.stopPropagation();
       });
       bar.querySelector("[data-reset]").addEventListener("click", function () { for (const chart of charts) if (chart.plot) { chart.zoomed = false; chart.plot.setData(chart.plot.data, true); } });
+      const find = bar.querySelector("[data-find-metric]");
+      if (find) find.addEventListener("input", function () {
+        for (const chart of charts) chart.figure.hidden = !chart.figure.dataset.key.toLowerCase().includes(find.value.toLowerCase());
+      });
     }
-    const seen = new IntersectionObserver(function (entries) {
-      for (const entry of entries) { const chart = charts.find(function (c) { return c.figure === entry.target; }); chart.near = entry.isIntersecting; if (chart.near && !chart.data) load(chart); }
-    }, { rootMargin: "200px" });
-    for (const figure of document.querySelectorAll("[data-curve]")) {
+    for (const figure of root.querySelectorAll("[data-curve]")) {
       const chart = { figure: figure, area: figure.querySelector("[data-area]"), reading: figure.querySelector("[data-reading]"), note: figure.querySelector("[data-note]"), wide: figure.classList.contains("wide") };
-      charts.push(chart); seen.observe(figure);
+      charts.push(chart); seen.observe(figure); sizes.observe(chart.area);
     }
-    const sizes = new ResizeObserver(function (entries) { for (const entry of entries) { const chart = charts.find(function (c) { return c.area === entry.target; }); if (chart && chart.plot && entry.contentRect.width > 0) chart.plot.setSize({ width: entry.contentRect.width, height: chart.plot.height }); } });
-    for (const chart of charts) sizes.observe(chart.area);
+  }
+
+  // When the shape of a live page changes (a metric, a file, its end), the part that stood still is fetched anew.
+  let shape = "";
+  async function renew() {
+    const still = document.getElementById("still"), live = document.getElementById("live");
+    if (!still || !live || !live.dataset.shape || live.dataset.shape === shape) return;
+    shape = live.dataset.shape;
+    const answer = await fetch(location.href, { credentials: "same-origin" });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("still");
+    if (!fresh) return;
+    const open = new Set([...still.querySelectorAll("details[open] > summary")].map(function (one) { return one.textContent; }));
+    for (const one of fresh.querySelectorAll("details > summary")) if (open.has(one.textContent)) one.parentElement.open = true;
+    for (const chart of charts) { chart.gone = true; seen.unobserve(chart.figure); sizes.unobserve(chart.area); }
+    charts.length = 0;
+    still.replaceWith(fresh);
+    start(fresh);
+  }
+
+  document.addEventListener("DOMContentLoaded", function () {
+    const live = document.getElementById("live");
+    shape = live && live.dataset.shape || "";
+    start(document);
+    document.addEventListener("htmx:afterSwap", renew);
     new MutationObserver(function () { for (const chart of charts) chart.shape = ""; redraw(); }).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", function () { for (const chart of charts) chart.shape = ""; redraw(); });
-    const find = document.querySelector("[data-find-metric]");
-    if (find) find.addEventListener("input", function () {
-      for (const chart of charts) chart.figure.hidden = !chart.figure.dataset.key.toLowerCase().includes(find.value.toLowerCase());
-    });
   });
 })();
