@@ -21,6 +21,7 @@ class Patches:
         self._caller = caller if caller is not None else {}
         self._done: list[tuple[Any, str, Any, bool, Any]] = []
         self._copies: list[tuple[dict[str, Any], str, Any, Any]] = []
+        self._undoing: list[Callable[[], None]] = []
 
     def put(self, owner: Any, name: str, new: Any) -> None:
         """Set an attribute of a class or module, keeping what it was."""
@@ -51,8 +52,14 @@ class Patches:
                 self._copies.append((self._caller, key, original, new))
                 self._caller[key] = new
 
+    def when_undone(self, then: Callable[[], None]) -> None:
+        """Also do this when everything is put back."""
+        self._undoing.append(then)
+
     def undo(self) -> None:
         """Put everything back; what somebody else replaced in the meantime stays theirs."""
+        while self._undoing:
+            self._undoing.pop()()
         for names, key, original, new in reversed(self._copies):
             if names.get(key) is new:
                 names[key] = original

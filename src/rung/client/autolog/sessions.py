@@ -27,7 +27,7 @@ class Session:
     begin with ``Title_2``, so that none overwrites another."""
 
     def __init__(self, library: str, options: Options, title: str) -> None:
-        found = _open_here()
+        found = open_here()
         self.opened = found is None
         self.options = options
         self.title = title
@@ -126,7 +126,7 @@ def _text(value: Any, depth: int) -> str:
     return repr(value) if " at 0x" not in repr(value) else type(value).__name__
 
 
-def _open_here() -> ActiveRun | None:
+def open_here() -> ActiveRun | None:
     """The run that is open for this thread of control; one opened by us for another thread's fit is not."""
     found = active_run()
     if found is None or found in _ours:
