@@ -23,7 +23,7 @@ from rung.app.platform import Platform
 from rung.core.errors import Invalid, NotFound, RungError
 from rung.protocols.mlflow import shapes, wire
 from rung.protocols.mlflow.places import checked, located
-from rung.protocols.mlflow.routes import Answer, Call, Row, error_response, row
+from rung.protocols.mlflow.routes import Answer, Call, Row, Stream, error_response, row
 from rung.protocols.streams import download, incoming_folder, received
 from rung.registry.logged import GetDownload
 from rung.tracking.artifacts import DeleteArtifact, GetArtifact, ListArtifacts, LogArtifact
@@ -35,6 +35,19 @@ if TYPE_CHECKING:
     from rung.protocols.mlflow.table import MakeTransport
 
 PROXY = "/api/2.0/mlflow-artifacts"
+STREAMS = (
+    Stream("GET", f"{PROXY}/artifacts", "files of a folder", (ListArtifacts,)),
+    Stream("PUT", f"{PROXY}/artifacts/{{path}}", "keeps a file", (LogArtifact,)),
+    Stream("GET", f"{PROXY}/artifacts/{{path}}", "a file, or ranges of it", (GetArtifact,)),
+    Stream("DELETE", f"{PROXY}/artifacts/{{path}}", "forgets a file or a folder", (DeleteArtifact, ListArtifacts)),
+    Stream("GET", "/get-artifact", "a file of a run", (GetArtifact,)),
+    Stream("GET", "/api/2.0/mlflow/get-artifact", "the same", (GetArtifact,)),
+    Stream("GET", "/model-versions/get-artifact", "a file of a model version", (GetDownload, GetArtifact)),
+    Stream("GET", "/api/2.0/mlflow/model-versions/get-artifact", "the same", (GetDownload, GetArtifact)),
+    Stream("GET", "/api/2.0/mlflow/logged-models/{model_id}/artifacts/files", "a file of a logged model", (GetLoggedModel, GetArtifact)),
+    Stream("GET", "/ajax-api/2.0/mlflow/get-trace-artifact", "the spans of a trace, or an attachment", (GetTrace, GetArtifact)),
+    Stream("GET", "/ajax-api/3.0/mlflow/get-trace-artifact", "the same", (GetTrace, GetArtifact)),
+)
 Find = Callable[[Request, LocalTransport], tuple[str, str]]
 _SMALL = 1 << 20
 _MOST_DIGITS = 9

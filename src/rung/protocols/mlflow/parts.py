@@ -29,7 +29,7 @@ from rung.core.errors import Invalid, NotFound, RungError, Unavailable
 from rung.core.records import Record
 from rung.protocols.mlflow import wire
 from rung.protocols.mlflow.artifacts import PROXY, kept, named
-from rung.protocols.mlflow.routes import error_response, read_body
+from rung.protocols.mlflow.routes import Stream, error_response, read_body
 from rung.protocols.streams import LONGEST_UPLOAD_S, incoming_folder, received, sweep
 from rung.tracking.artifacts import ListArtifacts, LogArtifact
 
@@ -42,6 +42,15 @@ _MANIFEST = "upload.json"
 _MOST_PARTS = 10_000
 _PIECE = 8 << 20
 _JSON = "application/json"
+STREAMS = (
+    Stream("POST", f"{PROXY}/mpu/create/{{path}}", "begins an upload in parts to a folder", (LogArtifact, ListArtifacts)),
+    Stream("POST", f"{PROXY}/mpu/create", "the same at the root", (LogArtifact, ListArtifacts)),
+    Stream("PUT", f"{PROXY}/mpu/parts/{{upload_id}}/{{number}}", "takes one part; the upload's id is its leave"),
+    Stream("POST", f"{PROXY}/mpu/complete/{{path}}", "makes the parts a file", (LogArtifact,)),
+    Stream("POST", f"{PROXY}/mpu/complete", "the same at the root", (LogArtifact,)),
+    Stream("POST", f"{PROXY}/mpu/abort/{{path}}", "throws the parts away", (LogArtifact,)),
+    Stream("POST", f"{PROXY}/mpu/abort", "the same at the root", (LogArtifact,)),
+)
 
 
 class Upload(Record):

@@ -19,7 +19,7 @@ from rung.protocols import tickets
 from rung.protocols.mlflow import shapes, wire
 from rung.protocols.mlflow.artifacts import PROXY, bytes_of, named, sent
 from rung.protocols.mlflow.places import checked
-from rung.protocols.mlflow.routes import error_response, read_body
+from rung.protocols.mlflow.routes import Stream, error_response, read_body
 from rung.tracking.artifacts import GetArtifact, ListArtifacts, LogArtifact
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ _LIFE_S = 900
 _WEEK_S = 604_800
 _TICKETS = f"{PROXY}/tickets"
 _JSON = "application/json"
+STREAMS = (
+    Stream("GET", f"{PROXY}/presigned/{{path}}", "an address to fetch a file from without a token, for 15 minutes", (GetArtifact,)),
+    Stream("POST", "/api/2.0/mlflow/artifacts/presigned-download-url", "the same for a file of a run", (GetArtifact,)),
+    Stream("POST", "/api/2.0/mlflow/artifacts/presigned-upload-url", "an address to send a file to", (LogArtifact, ListArtifacts)),
+    Stream("GET PUT", f"{_TICKETS}/{{ticket}}", "where those addresses lead; the ticket is its own leave", (LogArtifact,)),
+)
 Expiration = Annotated[int, Meta(ge=1, le=_WEEK_S)]
 
 
@@ -85,7 +91,10 @@ def routes(make_transport: MakeTransport) -> list[BaseRoute]:
         stem = f"{api}/2.0/mlflow/artifacts"
         found.append(Route(f"{stem}/presigned-download-url", giving(_to_get), methods=["POST"]))
         found.append(Route(f"{stem}/presigned-upload-url", giving(_to_put), methods=["POST"]))
-    return [*found, Route(f"{_TICKETS}/{{ticket}}", used, methods=["GET", "PUT"])]
+    found += [
+        Route(f"{prefix}/tickets/{{ticket}}", used, methods=["GET", "PUT"]) for prefix in (PROXY, PROXY.replace("/api/", "/ajax-api/"))
+    ]
+    return found
 
 
 def _of_path(request: Request, transport: LocalTransport, raw: bytes) -> dict[str, Any]:

@@ -78,6 +78,23 @@ class Row:
     translate: Translate
 
 
+@dataclass(frozen=True)
+class Stream:
+    """One foreign route that is no row, because it carries bytes or tells nothing that belongs to a project.
+
+    Args:
+        methods: HTTP methods, separated by a space.
+        path: as it stands, parameters in braces; what begins with ``/api/`` is there under ``/ajax-api/`` too.
+        what: what it answers, for the list of routes.
+        becomes: the requests it may turn into.
+    """
+
+    methods: str
+    path: str
+    what: str
+    becomes: tuple[type[Request[Any]], ...] = ()
+
+
 def row(methods: str, path: str, body: type[wire.Body], *becomes: type[Request[Any]]) -> Callable[[Translate], Row]:
     """Make a row of a translation; ``methods`` are separated by a space."""
 

@@ -1,6 +1,6 @@
 """All rows of the MLflow protocol, gathered from the modules beside this one, and the routes they make.
 
-A module adds rows by ``ROWS``, and routes that stream by ``routes(make_transport)``; no list has to be edited.
+A module adds rows by ``ROWS``, and routes that stream by ``routes(make_transport)`` and ``STREAMS``; no list has to be edited.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 
 from rung.app.local import LocalTransport
 from rung.protocols import mlflow
-from rung.protocols.mlflow.routes import Row, starlette_routes
+from rung.protocols.mlflow.routes import Row, Stream, starlette_routes
 
 MakeTransport = Callable[[Request], LocalTransport]
 
@@ -37,6 +37,12 @@ def all_rows() -> tuple[Row, ...]:
     """The rows of every module, longest path first, so that a parameter never hides a word."""
     rows = [row for module in _modules() for row in getattr(module, "ROWS", ())]
     return tuple(sorted(rows, key=lambda row: ("{" in row.path, -len(row.path))))
+
+
+@cache
+def all_streams() -> tuple[Stream, ...]:
+    """What every module says of its routes that are no rows."""
+    return tuple(stream for module in _modules() for stream in getattr(module, "STREAMS", ()))
 
 
 @cache

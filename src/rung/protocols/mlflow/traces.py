@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -146,19 +147,19 @@ def batch_get_infos(body: IdsBody, call: Call) -> Answer:
     return {"trace_infos": [_told(call(t.GetTrace(trace=shapes.trace_id(item)))) for item in body.trace_ids]}
 
 
-@row("PATCH POST", _V2 + "/{trace_id}/tags", TagBody, t.TagTrace)
+@row("PATCH", _V3 + "/{trace_id}/tags", TagBody, t.TagTrace)
 def set_tag(body: TagBody, call: Call) -> Answer:
     call(t.TagTrace(trace=shapes.trace_id(body.trace_id), tags={body.key: body.value or ""}))
     return {}
 
 
-@row("DELETE", _V2 + "/{trace_id}/tags", TagBody, t.TagTrace)
+@row("DELETE", _V3 + "/{trace_id}/tags", TagBody, t.TagTrace)
 def delete_tag(body: TagBody, call: Call) -> Answer:
     call(t.TagTrace(trace=shapes.trace_id(body.trace_id), tags={body.key: None}))
     return {}
 
 
-@row("POST", _V2 + "/delete-traces", DeleteBody, t.DeleteTraces)
+@row("POST", _V3 + "/delete-traces", DeleteBody, t.DeleteTraces)
 def delete(body: DeleteBody, call: Call) -> Answer:
     ids = tuple(shapes.trace_id(item) for item in (*(body.request_ids or ()), *(body.trace_ids or ())))
     before = None if body.max_timestamp_millis is None else wire.instant(body.max_timestamp_millis)
@@ -167,20 +168,20 @@ def delete(body: DeleteBody, call: Call) -> Answer:
     return {"traces_deleted": call(t.DeleteTraces(experiment_number=number, traces=ids, before=before, most=most))}
 
 
-ROWS: tuple[Row, ...] = (start, search, get, batch_get_infos, set_tag, delete_tag, delete)
+# The client still asks for these by their older addresses.
+_OLDER = tuple(replace(item, path=item.path.replace(_V3, _V2)) for item in (set_tag, delete_tag, delete))
+ROWS: tuple[Row, ...] = (start, search, get, batch_get_infos, set_tag, delete_tag, delete, *_OLDER)
 
 
 def routes(make_transport: MakeTransport) -> list[BaseRoute]:
-    """The span endpoint, which says in the client's own words that spans shall come as an artifact instead."""
+    """Where spans would be asked for; the first says in words the client looks for that they shall come as an artifact instead."""
 
-    async def spans(request: Request) -> Response:
-        body = {
-            "error_code": "NOT_IMPLEMENTED",
-            "message": "REST OTLP span logging is not supported here; send spans as the trace's artifact.",
-        }
-        return Response(wire.encode(body), 501, media_type="application/json")
+    async def not_here(request: Request) -> Response:
+        message = "REST OTLP span logging is not supported here; the spans of a trace are its artifact."
+        return Response(wire.encode({"error_code": "NOT_IMPLEMENTED", "message": message}), 501, media_type="application/json")
 
-    return [Route("/v1/traces", spans, methods=["POST"])]
+    paths = [f"{prefix}/{name}" for prefix in (_V3, _V3.replace("/api/", "/ajax-api/")) for name in ("get", "batchGet")]
+    return [Route("/v1/traces", not_here, methods=["POST"]), *(Route(path, not_here, methods=["GET"]) for path in paths)]
 
 
 def _told(trace: t.Trace) -> dict[str, Any]:
