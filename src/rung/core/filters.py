@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NoReturn
 
 from rung.core.errors import Invalid
@@ -79,13 +79,16 @@ class OrderBy(Record):
     descending: bool = False
 
 
-def parse(text: str, *, only_and: bool = False) -> All:
-    """The expression of a filter; an empty text is an ``All`` without parts. Raises Invalid, naming the place."""
+def parse(text: str, *, only_and: bool = False, entities: Mapping[str, Entity] = ENTITIES) -> All:
+    """The expression of a filter; an empty text is an ``All`` without parts. Raises Invalid, naming the place.
+
+    ``entities`` are the words that may stand before a dot, where an area has others.
+    """
     if len(text) > _MOST_CHARACTERS:
         _refuse(f"The filter has {len(text)} characters; {_MOST_CHARACTERS} are allowed.")
     if not text.strip():
         return All(parts=())
-    found = _Parser(text, only_and=only_and).whole()
+    found = _Parser(text, only_and=only_and, entities=entities).whole()
     return found if isinstance(found, All) else All(parts=(found,))
 
 
@@ -160,8 +163,11 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 class _Parser:
     """Recursive descent over the tokens, with a bound on depth and number of terms."""
 
-    def __init__(self, text: str, *, only_and: bool, tokens: list[tuple[str, str]] | None = None) -> None:
+    def __init__(
+        self, text: str, *, only_and: bool, tokens: list[tuple[str, str]] | None = None, entities: Mapping[str, Entity] = ENTITIES
+    ) -> None:
         self._text = text
+        self._entities = entities
         self._tokens = list(_tokens(text)) if tokens is None else tokens
         self._at = 0
         self._only_and = only_and
@@ -193,13 +199,13 @@ class _Parser:
             _refuse(f"{text!r} is no name of a metric, param, tag or attribute.")
         head, dot, key = text.partition(".")
         if not dot:
-            if not self.at_end() and self._tokens[self._at] == ("mark", ".") and text.lower() in ENTITIES:
+            if not self.at_end() and self._tokens[self._at] == ("mark", ".") and text.lower() in self._entities:
                 self.take()
-                return ENTITIES[text.lower()], self._key()
+                return self._entities[text.lower()], self._key()
             return "attribute", text
-        if head.lower() not in ENTITIES:
+        if head.lower() not in self._entities:
             _refuse(f"{head!r} is none of metrics, params, tags, attributes, datasets.")
-        return ENTITIES[head.lower()], key or self._key()
+        return self._entities[head.lower()], key or self._key()
 
     def _key(self) -> str:
         kind, text = self.take()

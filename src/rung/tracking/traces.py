@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from rung.core.errors import Invalid, NotFound
-from rung.core.filters import All, Compare, Either, Expression, Not, OrderBy, holds, parse, parse_order
+from rung.core.filters import ENTITIES, All, Compare, Either, Entity, Expression, Not, OrderBy, holds, parse, parse_order
 from rung.core.records import Count, Instant, Line, Page, Record, Text
 from rung.core.requests import Effect, Request, handles
 from rung.storage.scope import Scope
@@ -19,7 +19,10 @@ TraceId = Annotated[str, Meta(pattern=r"^tr-[0-9a-f]{32}$")]
 _NAMES = {
     "timestamp_ms": "at", "timestamp": "at", "request_time": "at", "execution_time_ms": "duration", "execution_time": "duration",
     "duration_ms": "duration", "status": "state", "state": "state", "name": "name", "run_id": "run", "trace_id": "id", "request_id": "id",
+    "end_time_ms": "end", "end_time": "end", "client_request_id": "client_request_id", "experiment_id": "experiment",
 }  # fmt: skip
+# Traces have no params; what was said of one when it was made stands in their place.
+_ENTITIES: dict[str, Entity] = {**ENTITIES, "metadata": "param", "request_metadata": "param", "trace": "attribute"}
 _RUN, _NAME = "mlflow.sourceRun", "mlflow.traceName"
 
 
@@ -55,7 +58,7 @@ class GetTrace(Request[Trace]):
 
 
 class SearchTraces(Request[Page[Trace]]):
-    """Traces that a filter finds (timestamp_ms, execution_time_ms, status, name, run_id; tags), newest first."""
+    """Traces that a filter finds (timestamp_ms, execution_time_ms, status, name, run_id; tags, metadata), newest first."""
 
     operation = "tracking.search_traces"
     permission = "run:read"
@@ -105,7 +108,7 @@ def get_trace(request: GetTrace, scope: Scope) -> Trace:
 @handles(SearchTraces)
 def search_traces(request: SearchTraces, scope: Scope) -> Page[Trace]:
     """A page of traces. Raises Invalid for a filter or an order that makes no sense."""
-    expression = parse(request.filter)
+    expression = parse(request.filter, entities=_ENTITIES)
     _check(expression)
     orders = [parse_order(text) for text in request.order_by] or [OrderBy(entity="attribute", key="timestamp_ms", descending=True)]
     for order in orders:
@@ -151,8 +154,10 @@ def _check(expression: Expression) -> None:
             raise Invalid(
                 f"Traces have no attribute {expression.key!r}.", code="tracking.bad_filter", hint=f"They have {', '.join(sorted(_NAMES))}."
             )
-        if expression.entity not in {"attribute", "tag"}:
-            raise Invalid(f"Traces have no {expression.entity}s.", code="tracking.bad_filter", hint="Filter by time, status, name or tags.")
+        if expression.entity not in {"attribute", "tag", "param"}:
+            raise Invalid(
+                f"Traces have no {expression.entity}s.", code="tracking.bad_filter", hint="Filter by time, status, name, tags or metadata."
+            )
     elif isinstance(expression, Not):
         _check(expression.part)
     else:
@@ -161,13 +166,19 @@ def _check(expression: Expression) -> None:
 
 
 def _value(item: Trace, entity: str, key: str) -> str | int | float | None:
-    if entity == "tag":
-        return item.tags.get(key)
+    if entity in {"tag", "param"}:
+        return (item.tags if entity == "tag" else item.metadata).get(key)
     ours = _NAMES[key]
     if ours == "at":
         return int(item.at.timestamp() * 1000)
     if ours == "duration":
         return item.duration_ms
+    if ours == "end":
+        return item.at.timestamp() * 1000 + item.duration_ms
+    if ours == "client_request_id":
+        return item.info.get(ours)
+    if ours == "experiment":
+        return str(item.experiment_number)
     if ours == "name":
         return item.tags.get(_NAME)
     if ours == "run":
