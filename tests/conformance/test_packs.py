@@ -457,6 +457,7 @@ def test_kill_9_in_the_midst_of_puts_deletions_and_compacting_loses_nothing_ackn
     assert kept <= held
     assert not gone & held
     assert all(digest_of(blobs.get(digest)) == digest for digest in kept)
+    assert list(blobs.examine(thorough=True, repair=False)) == []
 
 
 def test_a_forked_child_and_its_parent_do_not_write_over_each_other(tmp_path: Path) -> None:

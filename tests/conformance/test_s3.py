@@ -262,3 +262,18 @@ def test_bytes_put_again_since_are_not_discarded(url: str) -> None:
     assert blobs.discard(digest, datetime.now(UTC) + timedelta(minutes=1)) == 3
     assert blobs.discard(digest, datetime.now(UTC)) is None
     assert not blobs.exists(digest)
+
+
+def test_the_check_finds_a_damaged_object_and_sets_it_aside(url: str, stored: Any, tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, environ={}, flags={"home": str(tmp_path / "home"), "storage.blobs": url})
+    with Client(local_transport(settings)) as client:
+        run = client.tracking.start("a")
+        client.tracking.log_artifact(run.id, b"kept", "notes.txt")
+        assert client.governance.check_storage(sample=None).sound
+        digest = digest_of(b"kept")
+        stored.put(f"{digest[7:9]}/{digest[9:]}", b"kexx")
+        found = client.governance.check_storage(sample=None, repair=True)
+        assert found.counts == {"damaged": 1, "missing": 1}
+        assert bytes(stored.get(f"quarantine/{digest[7:]}").bytes()) == b"kexx"
+        client.transport.put_blob(b"kept")
+        assert client.governance.check_storage(sample=None).sound

@@ -72,3 +72,7 @@ class GovernanceVerbs:
     def collect_garbage(self, *, older_than_days: float = 30.0, grace_hours: float = 24.0, dry_run: bool = False) -> r.Collected:
         """Remove for good what was deleted long ago, and blobs that nothing names any more."""
         return self._transport.call(r.CollectGarbage(older_than_days=older_than_days, grace_hours=grace_hours, dry_run=dry_run))
+
+    def check_storage(self, *, sample: int | None = 1000, repair: bool = False) -> r.StorageReport:
+        """What is wrong with what is stored; ``sample=None`` reads every blob."""
+        return self._transport.call(r.CheckStorage(sample=sample, repair=repair))

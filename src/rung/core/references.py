@@ -19,3 +19,6 @@ class DatasetUse(Record):
     dataset: Name
     number: Number
     role: DatasetRole = "input"
+
+
+FlawKind = Literal["damaged", "missing", "index", "pack", "leftover", "stray", "database", "foreign_key", "project"]  # of what is stored

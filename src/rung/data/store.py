@@ -32,7 +32,7 @@ VERSION = table(
     Column("number", Integer, nullable=False),
     Column("digest", String(80), nullable=False),
     Column("format", String(16), nullable=False),
-    Column("files", JsonType, nullable=False),
+    Column("files", JsonType, nullable=False, info={"blobs": ("*.digest",)}),
     Column("schema", JsonType, nullable=False),
     Column("rows", BigInteger),
     Column("size_bytes", BigInteger, nullable=False),

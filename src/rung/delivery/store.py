@@ -18,7 +18,7 @@ DOSSIER = table(
     project_column(),
     Column("model", String(256), nullable=False),
     Column("number", Integer, nullable=False),
-    Column("body", JsonType, nullable=False),
+    Column("body", JsonType, nullable=False, info={"blobs": ("digest",)}),
 )
 NOTE = table(
     "release_note",

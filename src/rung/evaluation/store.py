@@ -21,7 +21,7 @@ EVALUATION = table(
     Column("dataset", String(128), nullable=False),
     Column("dataset_number", Integer, nullable=False),
     Column("created_at", InstantType, nullable=False),
-    Column("record", JsonType, nullable=False),
+    Column("record", JsonType, nullable=False, info={"blobs": ("rows_blob",)}),
     Index("ix_evaluation_version", "project", "model", "number", "dataset", "dataset_number"),
 )
 

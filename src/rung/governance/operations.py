@@ -10,6 +10,7 @@ from rung.core.errors import AlreadyExists, Denied, NotFound
 from rung.core.ids import new_id
 from rung.core.records import Page, replaced
 from rung.core.requests import handles
+from rung.governance import checking as _checking
 from rung.governance import collecting as _collecting
 from rung.governance import records as r
 from rung.governance.rules import GENESIS, chained, content, token_valid, verify
@@ -17,7 +18,7 @@ from rung.governance.store import GovernanceStore
 from rung.storage.outbox import count_undelivered, emit
 from rung.storage.scope import Scope
 
-__all__ = ["_collecting"]  # imported so that its handler is known
+__all__ = ["_checking", "_collecting"]  # imported so that their handlers are known
 
 
 @handles(r.CreateProject)

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from rung.core.events import Event
 from rung.core.records import Count, Id, Instant, Line, Name, Page, Record
+from rung.core.references import FlawKind
 from rung.core.requests import Effect, Request
 
 Role = Literal["viewer", "editor", "service", "maintainer", "owner"]
@@ -249,6 +250,45 @@ class CollectGarbage(Request[Collected]):
     older_than_days: Annotated[float, Meta(ge=0, le=36_500)] = 30.0
     grace_hours: Annotated[float, Meta(ge=0, le=87_600)] = 24.0
     dry_run: bool = False
+
+
+class StorageFlaw(Record):
+    """Something wrong with what is stored, and whether it was mended.
+
+    ``damaged``: a blob is not what its digest says. ``missing``: a row names a blob that is not there. ``index``: the index
+    of packs is wrong. ``pack``: bytes in a pack that are no frame. ``leftover``: of an upload that never ended. ``stray``:
+    a file that is no blob. ``database``, ``foreign_key``: SQLite's own findings. ``project``: rows of no project.
+    """
+
+    kind: FlawKind
+    where: str
+    detail: str = ""
+    mended: bool = False
+
+
+class StorageReport(Record):
+    """What a check of the storage found; at most 1000 flaws are told, all are counted. Sound: nothing is lost or wrong."""
+
+    blobs: Count
+    read: Count
+    names: Count
+    flaws: tuple[StorageFlaw, ...]
+    counts: dict[str, int]
+    mended: Count
+    sound: bool
+
+
+class CheckStorage(Request[StorageReport]):
+    """Check blobs (``sample`` of them by chance, all for null), the rows that name them, packs, and the database itself.
+
+    With ``repair`` indexes are made anew, leftovers removed and damaged blobs set aside, so that they can be put again.
+    """
+
+    operation = "governance.check_storage"
+    permission = "storage:admin"
+    effect: ClassVar[Effect] = "work"
+    sample: Annotated[int, Meta(ge=0, le=10_000_000)] | None = 1000
+    repair: bool = False
 
 
 class CountWaiting(Request[Count]):

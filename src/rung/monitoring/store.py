@@ -75,7 +75,7 @@ LABEL_BATCH = table(
     id_column(),
     project_column(),
     Column("deployment", String(128), nullable=False),
-    Column("digest", String(80), nullable=False),
+    Column("digest", String(80), nullable=False, info={"blobs": ("",)}),
     Column("rows", BigInteger, nullable=False),
     Column("first_arrival", InstantType, nullable=False),
     Column("last_arrival", InstantType, nullable=False),

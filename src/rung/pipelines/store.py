@@ -64,8 +64,8 @@ RUN = table(
     Column("started_at", InstantType),
     Column("ended_at", InstantType),
     Column("run_id", String(32)),
-    Column("code", String(80), nullable=False),
-    Column("lock", String(80), nullable=False),
+    Column("code", String(80), nullable=False, info={"blobs": ("",)}),
+    Column("lock", String(80), nullable=False, info={"blobs": ("",)}),
     Column("python", String(64), nullable=False),
     Column("git_commit", String(64), nullable=False),
     Column("git_dirty", Boolean, nullable=False),
@@ -96,7 +96,7 @@ STEP = table(
     Column("fingerprint", String(80), nullable=False),
     Column("reason", Text, nullable=False),
     Column("cached_from", String(32)),
-    Column("outputs", JsonType, nullable=False),
+    Column("outputs", JsonType, nullable=False, info={"blobs": ("*.digest",)}),
     Column("started_at", InstantType),
     Column("ended_at", InstantType),
     Column("wall_s", Float, nullable=False),
@@ -119,7 +119,7 @@ ATTEMPT = table(
     Column("wall_s", Float, nullable=False),
     Column("cpu_s", Float, nullable=False),
     Column("error", Text, nullable=False),
-    Column("log", String(80), nullable=False),
+    Column("log", String(80), nullable=False, info={"blobs": ("",)}),
     UniqueConstraint("step_run", "number", name="uq_step_attempt_number"),
 )
 CACHE = table(

@@ -52,7 +52,7 @@ PREDICTION_FILE = table(
     id_column(),
     project_column(),
     Column("deployment", String(128), nullable=False),
-    Column("blob", String(80), nullable=False),
+    Column("blob", String(80), nullable=False, info={"blobs": ("",)}),
     Column("rows", BigInteger, nullable=False),
     Column("start", InstantType, nullable=False),
     Column("stop", InstantType, nullable=False),

@@ -42,7 +42,7 @@ VERSION = table(
     Column("description", Text, nullable=False),
     Column("tags", JsonType, nullable=False),
     Column("deleted_at", InstantType),
-    Column("record", JsonType, nullable=False),
+    Column("record", JsonType, nullable=False, info={"blobs": ("files.*.digest", "input_example", "lock")}),
     Column("updated_at", InstantType),
     Column("stage", String(16)),
     Column("staged_at", InstantType),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -23,9 +24,10 @@ from rung.core.digests import digest_of
 from rung.core.errors import NotFound, Unavailable
 from rung.storage.blobs.frames import sync_folder
 from rung.storage.blobs.packs import Packs
-from rung.storage.blobs.store import BACKENDS, DIGITS, Kept, digits_of
+from rung.storage.blobs.store import BACKENDS, Flaw, Kept, digits_of
 
 _SMALL = 128 << 10
+_NAME = re.compile(r"[0-9a-f]{64}")
 _YOUNG_S = 3600.0  # an older blob that is put again counts as new from then on, so that no collection takes it
 
 
@@ -149,6 +151,31 @@ class LocalBlobs:
                     freed += stat.st_size
         return freed
 
+    def examine(self, *, thorough: bool, repair: bool) -> Iterator[Flaw]:
+        """Leftovers, files that are no blobs, and what is wrong with packs."""
+        with _writing():
+            for path in sorted((self.root / "incoming").iterdir()):
+                if _size_of_old(path) is not None:
+                    if repair:
+                        path.unlink(missing_ok=True)
+                    yield Flaw("leftover", f"incoming/{path.name}", "of an upload that never ended", repair)
+            known = set(self._loose())
+            for folder in self._folders():
+                for file in sorted(folder.iterdir()):
+                    if f"blake3:{folder.name}{file.name}" not in known:
+                        yield Flaw("stray", f"{folder.name}/{file.name}", "no blob has such a name")
+            yield from self._packs.examine(self.root / "quarantine", thorough=thorough, repair=repair)
+
+    def set_aside(self, digest: str) -> bool:
+        """Take damaged bytes out of the way, to ``quarantine``; whether a whole copy was found in a pack."""
+        path = self._path(digest)
+        with _writing():
+            if path.is_file():
+                (self.root / "quarantine").mkdir(mode=0o700, exist_ok=True)
+                path.rename(self.root / "quarantine" / digest[7:])
+                return self._packs.place(_raw(digest)) is not None
+            return self._packs.set_aside(_raw(digest))
+
     def close(self) -> None:
         """Let go of files."""
         self._packs.close()
@@ -216,9 +243,11 @@ class LocalBlobs:
 
     def _loose(self) -> tuple[str, ...]:
         """Digests of the blobs that are files of their own."""
-        folders = [path for path in self.root.iterdir() if len(path.name) == 2]  # noqa: PLR2004 - two hex digits
-        names = [f"{folder.name}{file.name}" for folder in sorted(folders) for file in sorted(folder.iterdir())]
-        return tuple(f"blake3:{name}" for name in names if len(name) == DIGITS)
+        names = [f"{folder.name}{file.name}" for folder in self._folders() for file in sorted(folder.iterdir())]
+        return tuple(f"blake3:{name}" for name in names if _NAME.fullmatch(name))
+
+    def _folders(self) -> tuple[Path, ...]:
+        return tuple(sorted(path for path in self.root.iterdir() if len(path.name) == 2))  # noqa: PLR2004 - two hex digits
 
     def _copy_of(self, digest: str) -> Path:
         return self.root / "unpacked" / digest[7:]
@@ -251,6 +280,14 @@ def _made_young(path: Path) -> bool:
             return True
     except FileNotFoundError:
         return False
+
+
+def _size_of_old(path: Path) -> int | None:
+    """Bytes of a file that nobody has written to for an hour, None for others."""
+    with suppress(FileNotFoundError):
+        stat = path.stat()
+        return stat.st_size if stat.st_mtime < time.time() - _YOUNG_S else None
+    return None
 
 
 def _instant(stamp_ns: int) -> datetime:

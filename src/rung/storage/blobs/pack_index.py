@@ -74,7 +74,7 @@ class Index:
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:  # torn by a crash: it holds nothing the packs do not
-                self._throw_away()
+                self.throw_away()
                 self._db = _connected(self._path)
             self._inode = self._path.stat().st_ino
 
@@ -157,7 +157,8 @@ class Index:
             self._forget(db, pack)
             db.execute("COMMIT")
 
-    def _throw_away(self) -> None:
+    def throw_away(self) -> None:
+        """Remove the file; who uses it makes it again from the packs."""
         for file in self._folder.glob("index.db*"):
             file.unlink(missing_ok=True)
 
@@ -184,7 +185,7 @@ class Index:
         with suppress(sqlite3.Error):
             self.close()
         self._db = None
-        self._throw_away()
+        self.throw_away()
         return OSError(errno.EIO, f"the index of packs is damaged and will be made again: {error}")
 
     @contextmanager

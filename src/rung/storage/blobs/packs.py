@@ -21,8 +21,9 @@ from uuid import uuid4
 
 import blake3
 
-from rung.storage.blobs.frames import BLOB, GONE, Frame, claimed, frames, header, seed_of, sync_folder, write_all
+from rung.storage.blobs.frames import BLOB, GONE, HEADER, Frame, claimed, frames, header, seed_of, sync_folder, write_all
 from rung.storage.blobs.pack_index import Index, Place
+from rung.storage.blobs.store import Flaw
 
 _SEGMENT = 64 << 20
 _TRIES = 3
@@ -138,6 +139,39 @@ class Packs:
             finally:
                 os.close(handle)
         return freed
+
+    def examine(self, quarantine: Path, *, thorough: bool, repair: bool) -> Iterator[Flaw]:
+        """What is wrong with packs and index; to read every frame it has to be ``thorough``. Repairing makes the index anew.
+
+        Packs with damage in them are written anew without it; the old ones go to the quarantine. Raises OSError.
+        """
+        if repair:
+            self._append([])  # so that the pack in use can be written anew too
+        self._ready()
+        flaws = [*self._misplaced(), *(self._unlike_index() if thorough else ())]
+        if flaws and repair:
+            with self._index.lock:
+                self._index.throw_away()
+            self._ready()
+        yield from (flaw._replace(mended=repair) for flaw in flaws)
+        for path in sorted(self._folder.glob("*.pack")) if thorough else ():
+            holes = _holes(path)
+            if holes:
+                mended = repair and self._written_anew(path, quarantine)
+                yield Flaw("pack", f"packs/{path.name}", f"{holes} bytes are no frame", mended)
+
+    def set_aside(self, digest: bytes) -> bool:
+        """Have a whole copy count instead of a damaged one, if any pack has one; else let the blob be gone. Raises OSError."""
+        for path in sorted(self._folder.glob("*.pack")):
+            for frame in _frames(path, 0):
+                if frame.kind == BLOB and frame.digest == digest:
+                    data = _read(str(path), Place(path.name, frame.at, frame.size, frame.stamp, sure=False))
+                    if blake3.blake3(data).digest() == digest:
+                        held = self.place(digest)
+                        self._append([_Part(BLOB, digest, data, least=max(held.stamp if held else 0, self._index.gone(digest)) + 1)])
+                        return True
+        self.delete(digest)
+        return False
 
     def close(self) -> None:
         """Let go of files."""
@@ -326,7 +360,39 @@ class Packs:
                 return True
         return False
 
-    def _emptied(self, path: Path, handle: int, share: float) -> int:
+    def _misplaced(self) -> Iterator[Flaw]:
+        """Rows of the index that point outside their packs."""
+        sizes = {path.name: _size(path) for path in self._folder.glob("*.pack")}
+        for digest, place in self._index.places():
+            if place.at + place.size > sizes.get(place.pack, 0) and self._index.place(digest) == place:
+                yield Flaw("index", f"blake3:{digest.hex()}", f"packs/{place.pack} ends before it, or is not there")
+
+    def _unlike_index(self) -> Iterator[Flaw]:
+        """Blobs that the frames of all packs and the index disagree about. What is written meanwhile is asked for again."""
+        stamps: dict[bytes, int] = {}
+        gone: dict[bytes, int] = {}
+        for path in sorted(self._folder.glob("*.pack")):
+            for frame in _frames(path, 0):
+                into = gone if frame.kind == GONE else stamps
+                into[frame.digest] = max(into.get(frame.digest, 0), frame.stamp)
+        alive = {digest for digest, stamp in stamps.items() if stamp > gone.get(digest, 0)}
+        for digest in sorted(alive ^ {digest for digest, _ in self._index.places()}):
+            held = self._index.place(digest)
+            if digest in alive and held is None and self._index.gone(digest) < stamps[digest]:
+                yield Flaw("index", f"blake3:{digest.hex()}", "is in a pack and not in the index")
+            elif held is not None and held.stamp <= gone.get(digest, 0):
+                yield Flaw("index", f"blake3:{digest.hex()}", "is in the index and said to be gone by a pack")
+
+    def _written_anew(self, path: Path, quarantine: Path) -> bool:
+        handle = claimed(path)
+        if handle is None:
+            return False  # somebody writes to it
+        try:
+            return self._emptied(path, handle, 2.0, quarantine) > 0
+        finally:
+            os.close(handle)
+
+    def _emptied(self, path: Path, handle: int, share: float, quarantine: Path | None = None) -> int:
         """Move what lives in a pack to others and remove it; bytes freed, 0 when most of it lives or some is damaged."""
         size, alive = os.fstat(handle).st_size, self._index.alive(path.name)
         if alive >= size * share and size:
@@ -346,10 +412,23 @@ class Packs:
             self._append(moving)
         if self._index.alive(path.name):
             return 0  # somebody scanned it meanwhile; the next time does it
-        path.unlink()
+        if quarantine is None:
+            path.unlink()
+        else:
+            quarantine.mkdir(mode=0o700, exist_ok=True)
+            path.rename(quarantine / path.name)
         sync_folder(self._folder)
         self._index.forget(path.name)
         return size - alive
+
+
+def _holes(path: Path) -> int:
+    """Bytes between the frames of a pack that belong to none; what follows the last one is being written, or was torn off."""
+    holes = end = 0
+    for frame in _frames(path, 0):
+        holes += frame.at - HEADER.size - end
+        end = frame.end
+    return holes
 
 
 def _read(pack: str, place: Place) -> bytes:

@@ -23,7 +23,7 @@ import blake3
 
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict, Invalid, NotFound, Unavailable
-from rung.storage.blobs.store import BACKENDS, Kept, digits_of
+from rung.storage.blobs.store import BACKENDS, Flaw, Kept, digits_of
 
 _SMALL = 1 << 20  # up to this a PUT costs no more than asking first whether it is needed
 _CHUNK = 8 << 20
@@ -134,6 +134,20 @@ class S3Blobs:
     def compact(self) -> int:
         """Take away the copies on this machine that nobody used lately; bytes freed."""
         return self._copies.shrink(0)
+
+    def examine(self, *, thorough: bool, repair: bool) -> Iterator[Flaw]:
+        """Copies on this machine that were never finished. Uploads that never ended are the bucket's: give it a lifecycle rule."""
+        for path in self._copies.leftovers():
+            if repair:
+                path.unlink(missing_ok=True)
+            yield Flaw("leftover", str(path), "of a copy that was never finished", repair)
+
+    def set_aside(self, digest: str) -> bool:
+        """Take damaged bytes out of the way, to ``quarantine/…`` in the bucket."""
+        self._copies.path(digits_of(digest)).unlink(missing_ok=True)
+        with self._translated(digest):
+            self._obstore.rename(self._store, _key(digest), f"quarantine/{digits_of(digest)}")
+        return False
 
     def close(self) -> None:
         """Let go of nothing: connections end with the process."""
@@ -254,6 +268,15 @@ class _Copies:
             return whole
         finally:
             incoming.unlink(missing_ok=True)
+
+    def leftovers(self) -> list[Path]:
+        """Files that were begun and have not grown for an hour."""
+        found = []
+        for path in self._folder.glob("incoming-*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _USED_S:
+                    found.append(path)
+        return sorted(found)
 
     def shrink(self, limit_bytes: int) -> int:
         """Take copies away until the folder is within a limit, but none that was used lately; bytes freed."""

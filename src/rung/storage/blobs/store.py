@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from rung.core.errors import Invalid
 from rung.core.families import Family
+from rung.core.references import FlawKind
 
 _HEX = frozenset("0123456789abcdef")
-DIGITS = 64
+_DIGITS = 64
 
 
 class Kept(NamedTuple):
@@ -21,6 +22,15 @@ class Kept(NamedTuple):
     digest: str
     size: int
     at: datetime
+
+
+class Flaw(NamedTuple):
+    """Something wrong with what is stored: its kind, where it is, what is known of it, and whether it was mended."""
+
+    kind: FlawKind
+    where: str
+    detail: str = ""
+    mended: bool = False
 
 
 class BlobStore(Protocol):
@@ -62,6 +72,6 @@ def open_blobs(url: str) -> BlobStore:
 def digits_of(digest: str) -> str:
     """The 64 hex digits of a digest. Raises Invalid for what is none."""
     algorithm, _, digits = digest.partition(":")
-    if algorithm != "blake3" or len(digits) != DIGITS or not _HEX.issuperset(digits):
+    if algorithm != "blake3" or len(digits) != _DIGITS or not _HEX.issuperset(digits):
         raise Invalid(f"{digest!r} is not a digest.", code="blobs.bad_digest", hint="A digest is blake3: and 64 hex digits.")
     return digits
