@@ -324,7 +324,7 @@ def test_a_function_of_the_project_is_refused_by_name() -> None:
 def test_an_estimator_without_probabilities_is_refused() -> None:
     from sklearn.svm import LinearSVC
 
-    with pytest.raises(Invalid, match="predict_proba"):
+    with pytest.raises(Invalid, match="without probabilities"):
         pack(LinearSVC().fit(NUMBERS, LATE), NUMBERS)
 
 

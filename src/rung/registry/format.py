@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +184,20 @@ def numbers(frame: pl.DataFrame) -> NDArray[np.float64]:
         ) from None
 
 
+def booster_errors() -> tuple[type[Exception], ...]:
+    """What LightGBM raises of its own, where it is loaded; it derives from no error of Python's that says more."""
+    library = sys.modules.get("lightgbm")
+    return (library.basic.LightGBMError,) if library is not None else ()
+
+
+def unscorable(error: Exception) -> Invalid:
+    """The error for rows that a library refused."""
+    return Invalid(
+        f"The model cannot score these rows: {' '.join(str(error).split())[:300]}.", code="registry.bad_input",
+        hint="Send values of the kind it was fitted on.",
+    )  # fmt: skip
+
+
 def scores(found: Any, task: Task, positive: int = 1) -> NDArray[np.float64]:
     """What a library answered, in the shape of the task. Raises Invalid for any other shape."""
     array = np.asarray(found, dtype=np.float64)
@@ -191,9 +206,12 @@ def scores(found: Any, task: Task, positive: int = 1) -> NDArray[np.float64]:
     if task != "multiclass":
         array = array[:, 0] if array.ndim == _TWO and array.shape[1] == 1 else array
     if array.ndim != (_TWO if task == "multiclass" else 1):
-        raise Invalid(
-            f"The model answers an array of shape {array.shape}, which is no {task} model's.",
-            code="registry.wrong_task",
-            hint="Choose another task.",
+        several = array.ndim == _TWO and task == "regression"
+        told = (
+            f"{array.shape[1]} values a row at once, not one" if several else f"an array of shape {array.shape}, which is no {task} model's"
         )
+        raise Invalid(
+            f"The model answers {told}.", code="registry.wrong_task",
+            hint="Fit one model a value." if several else "Choose another task.",
+        )  # fmt: skip
     return array

@@ -136,7 +136,7 @@ def tried(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:
         raise Invalid(
             f"The model cannot score its example: {getattr(error, 'message', error)}",
             code="registry.bad_example",
-            hint="The example must hold the columns the model was fitted on, without the label.",
+            hint=getattr(error, "hint", None) or "The example must hold the columns the model was fitted on, without the label.",
         ) from None
 
 
@@ -173,7 +173,7 @@ def _task(estimator: Any, traits: Traits) -> Task:
     if traits.task is not None:
         return traits.task
     classes = getattr(estimator, "classes_", None)
-    if classes is None:
+    if classes is None or traits.reason:
         told = traits.reason or f"A {type(estimator).__name__} does not say what it predicts."
         raise Invalid(told, code="registry.no_task", hint="Say task='regression' or another, if it is one.")
     return "binary" if len(classes) == 2 else "multiclass"  # noqa: PLR2004 - what binary means

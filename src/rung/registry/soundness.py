@@ -147,7 +147,9 @@ def _tree(tree: Any) -> bool:
 
 
 def _boosted(booster: Any) -> bool:
-    """A histogram booster: nodes, columns, and categories only where a column has them."""
+    """A histogram booster: nodes, columns, and categories only where a column has them. One not fitted has no trees to follow."""
+    if "_predictors" not in vars(booster):
+        return True
     width = booster.n_features_in_
     mapper = booster._bin_mapper  # noqa: SLF001 - where scikit-learn keeps which columns are categories
     categorical = np.asarray(mapper.is_categorical_, dtype=bool) if mapper is not None else np.zeros(width, dtype=bool)
@@ -201,7 +203,9 @@ def _metric(metric: Any, width: int) -> bool:
 
 
 def _vectors(machine: Any) -> bool:
-    """A support vector machine: as many coefficients, bounds and probabilities as pairs of classes and vectors."""
+    """A support vector machine: as many coefficients, bounds and probabilities as pairs of classes and vectors, if it is fitted."""
+    if "support_vectors_" not in vars(machine):
+        return True
     vectors, weights = machine.support_vectors_, machine._dual_coef_
     classes = len(machine._n_support) if "classes_" in vars(machine) else 2  # noqa: SLF001 - one pair else
     pairs = classes * (classes - 1) // 2

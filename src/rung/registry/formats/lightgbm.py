@@ -18,6 +18,7 @@ from rung.registry.format import (
     FORMATS,
     Scorer,
     Traits,
+    booster_errors,
     check_task,
     coded,
     missing_library,
@@ -26,6 +27,7 @@ from rung.registry.format import (
     ordered,
     scores,
     unreadable,
+    unscorable,
 )
 from rung.registry.lightgbm_text import CATEGORIES, checked_lightgbm, lightgbm_head
 from rung.registry.records import Field
@@ -87,7 +89,11 @@ class LightGbm:
             asked = ordered(frame, names)
             if categories:
                 asked = coded(asked, _places(asked, known, categories))
-            return scores(booster.predict(numbers(asked)), task)
+            try:
+                found = booster.predict(numbers(asked))
+            except booster_errors() as error:
+                raise unscorable(error) from None
+            return scores(found, task)
 
         return score
 

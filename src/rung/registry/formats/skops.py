@@ -18,7 +18,20 @@ from threadpoolctl import ThreadpoolController
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, Traits, check_task, columns_f, numbers, only_file, plain_class, scores, unreadable
+from rung.registry.format import (
+    FORMATS,
+    Scorer,
+    Traits,
+    booster_errors,
+    check_task,
+    columns_f,
+    numbers,
+    only_file,
+    plain_class,
+    scores,
+    unreadable,
+    unscorable,
+)
 from rung.registry.records import Field
 from rung.registry.soundness import check_estimator, checked_archive
 from rung.registry.trusted import TRUSTED
@@ -186,7 +199,11 @@ def scorer(estimator: Any, task: Task) -> Scorer:
 
     def score(frame: pl.DataFrame) -> np.ndarray:
         with _threads(frame.height):
-            return scores(ask(given(frame)), task)
+            try:
+                found = ask(given(frame))
+            except booster_errors() as error:
+                raise unscorable(error) from None
+        return scores(found, task)
 
     return score
 
@@ -194,10 +211,16 @@ def scorer(estimator: Any, task: Task) -> Scorer:
 def _giving(estimator: Any) -> Callable[[pl.DataFrame], Any]:
     """Frames for what was fitted on named columns, a list for what reads texts, else a matrix."""
     if hasattr(estimator, "feature_names_in_"):
-        return lambda frame: frame
+        return _categories if type(estimator).__module__.startswith(("lightgbm.", "xgboost.")) else lambda frame: frame
     if type(_first(estimator)).__module__ == _TEXTS:
         return lambda frame: frame.to_series(0).to_list()
     return _matrix
+
+
+def _categories(frame: pl.DataFrame) -> Any:
+    """For a booster: texts as categories of pandas, which it gives the codes of its fit; a frame of numbers as it is."""
+    texts = [name for name, kind in frame.schema.items() if not kind.is_numeric() and kind != pl.Boolean]
+    return frame.to_pandas().astype(dict.fromkeys(texts, "category")) if texts else frame
 
 
 def _matrix(frame: pl.DataFrame) -> NDArray[Any]:
