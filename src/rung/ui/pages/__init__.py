@@ -20,6 +20,8 @@ from rung.ui.pages import (
     run,
     runs,
     value,
+    versions,
+    webhooks,
 )
 
 NAVIGATION = (
@@ -62,7 +64,8 @@ PAGES: tuple[tuple[str, PageFunction], ...] = (
     ("/logged-models/{model}", logged.logged_model),
     ("/models", models.models),
     ("/models/{model}", models.model),
-    ("/models/{model}/{number}", models.version),
+    ("/models/{model}/{number}", versions.version),
+    ("/webhooks/{webhook}", webhooks.webhook),
     ("/deployments", deployments.deployments),
     ("/deployments/{deployment}", deployments.deployment),
     ("/monitors", monitors.monitors),

@@ -13,6 +13,7 @@ from rung.pipelines.records import RunPipeline
 from rung.registry.records import Promote
 from rung.serving.records import Rollback
 from rung.ui.blocks import Visit
+from rung.ui.pages.model_actions import MODELS
 from rung.ui.pages.tracking_actions import TRACKING
 from rung.ui.words import address
 
@@ -48,6 +49,7 @@ ACTIONS: dict[str, Act] = {
     "promote": promote,
     "rollback": rollback,
     **TRACKING,
+    **MODELS,
 }
 
 

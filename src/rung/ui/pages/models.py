@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rung.evaluation.records import Evaluation, ListEvaluations
+from rung.registry.approvals import GetApprovalRule
 from rung.registry.records import (
     AliasMove,
     GateResult,
     GateRules,
     GetGateRules,
     GetModel,
-    GetVersion,
     ListAliasMoves,
     ListModels,
     ListVerdicts,
     ListVersions,
+    Model,
     Verdict,
 )
 from rung.ui import words
-from rung.ui.blocks import Charts, Empty, Facts, Form, Page, Stats, Table, Visit, Words
-from rung.ui.charts.bars import bar_chart
+from rung.ui.blocks import Charts, Empty, Form, Page, Part, Table, Visit, Words
 from rung.ui.charts.line import Series, line_chart
+from rung.ui.markdown import first_line, rendered
+from rung.ui.pages.webhooks import webhooks_table
 from rung.ui.words import MISSING, joined, link, number, pill, when
 
+_DELETED = 50
 _MAIN = ("auc", "roc_auc", "rmse", "mae", "accuracy", "log_loss")
 _EMPTY = 'import rung\n\nclient = rung.connect()\nclient.registry.register("churn", estimator, example=frame, label="churned")'
 
@@ -31,30 +34,31 @@ _EMPTY = 'import rung\n\nclient = rung.connect()\nclient.registry.register("chur
 def models(visit: Visit) -> Page:
     """Every model."""
     held = visit.ask(ListModels())
+    around = [*_deleted_models(visit), *webhooks_table(visit)]
     if not held:
         return Page(
             "Models",
             "No model is registered yet.",
-            [Empty("A model version is what a run produced, numbered and immutable.", "rung model list", _EMPTY)],
+            [Empty("A model version is what a run produced, numbered and immutable.", "rung model list", _EMPTY), *around],
             "rung model list",
             {"models": ()},
         )
     rows = [
         (
             link(m.name, "models", m.name),
-            m.task,
+            m.task or MISSING,
             m.versions,
             joined([pill(f"{a} → {n}", "ok") for a, n in m.aliases.items()]),
-            m.description or MISSING,
+            first_line(m.description) or MISSING,
+            joined([f"{key}={value[:40]}" for key, value in sorted(m.tags.items())[:6]]),
             when(m.created_at),
         )
         for m in held
     ]
     without = [m.name for m in held if "champion" not in m.aliases]
     head = f"{words.many(len(held), 'model')}; " + (f"{len(without)} without a champion." if without else "each has a champion.")
-    return Page(
-        "Models", head, [Table(("model", "task", "versions", "aliases", "about", "since"), rows)], "rung model list", {"models": held}
-    )
+    columns = ("model", "task", "versions", "aliases", "about", "tags", "since")
+    return Page("Models", head, [Table(columns, rows), *around], "rung model list", {"models": held})
 
 
 def model(visit: Visit) -> Page:
@@ -75,7 +79,7 @@ def model(visit: Visit) -> Page:
             joined([pill(a, "ok") for a in v.aliases]),
             _verdict(last.get(v.number)),
             number(newest[v.number].scores.get(metric)) if v.number in newest else MISSING,
-            v.format,
+            v.format or pill("not served", "warn"),
             words.size(v.size_bytes),
             when(v.created_at),
             v.created_by,
@@ -89,11 +93,12 @@ def model(visit: Visit) -> Page:
         else []
     )
     blocks = [
-        Words(held.description),
+        Part("words.html", {"text": rendered(held.description)}) if held.description else Words(""),
         Table(("version", "aliases", "verdict", metric or "score", "format", "size", "registered", "by"), rows, "Versions"),
         _matrix(name, [v.number for v in versions], last),
         Charts(figures),
         _gates(rules) if rules else Words(""),
+        *_around(visit, held),
         _moves(moves),
     ]
     champion = held.aliases.get("champion")
@@ -107,6 +112,41 @@ def model(visit: Visit) -> Page:
         f"rung model show {name}",
         {"model": held, "versions": versions, "verdicts": verdicts, "evaluations": evaluations, "moves": moves},
     )
+
+
+def _around(visit: Visit, held: Model) -> list[object]:
+    """Tags, the approvals it asks for, what can be done, and versions that were deleted."""
+    rule = visit.find(GetApprovalRule(model=held.name))
+    blocks: list[object] = []
+    if held.tags:
+        blocks.append(Table(("tag", "value"), [(name, value[:500]) for name, value in sorted(held.tags.items())], "Tags"))
+    if rule is not None and rule.needed:
+        of = f" of a {' or '.join(rule.roles)}" if rule.roles else ""
+        said = f"A version needs {words.many(rule.needed, 'approval')}{of} by others than its maker before promotion and production."
+        blocks.append(Words(said, "Approvals"))
+    hidden = {"model": held.name}
+    forms = [
+        Form("/act/describe-model", "Save description", hidden, [("note", "Description", held.description)]),
+        Form("/act/tag-model", "Set tag", hidden, [("key", "Tag", ""), ("value", "Value", "")]),
+        Form("/act/delete-model", "Delete", hidden),
+    ]
+    blocks.append(Part("fold.html", {"title": "Change this model", "forms": forms}))
+    gone = visit.find(ListVersions(model=held.name, deleted=True))
+    rows = [
+        (
+            link(f"{held.name}:{v.number}", "models", held.name, v.number),
+            when(v.deleted_at),
+            "gone for good" if v.purged else "can be restored",
+        )
+        for v in (gone.items if gone else ())
+    ]
+    return [*blocks, Table(("deleted version", "when", ""), rows, f"Deleted versions ({len(rows)})", folded=True)] if rows else blocks
+
+
+def _deleted_models(visit: Visit) -> list[object]:
+    gone = visit.find(ListModels(deleted=True)) or ()
+    forms = [Form("/act/restore-model", f"Restore {m.name}", {"model": m.name}) for m in gone[:_DELETED]]
+    return [Part("fold.html", {"title": f"Deleted models ({len(gone)})", "forms": forms})] if gone else []
 
 
 def _gates(rules: GateRules) -> Table:
