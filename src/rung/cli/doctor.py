@@ -127,7 +127,10 @@ def _blobs(held: Any) -> tuple[str, str, str]:
     import os  # noqa: PLC0415 - see _libraries
 
     if held.storage.blobs and not held.storage.blobs.startswith("file://"):
-        return "note", f"{held.storage.blobs} is not checked from here", ""
+        from rung.storage.blobs import open_blobs  # noqa: PLC0415 - see _database
+
+        first = next(iter(open_blobs(held.storage.blobs).list()), None)  # what goes wrong names its own remedy
+        return "ok", f"{held.storage.blobs.partition('?')[0]} answers{'' if first else ', and holds nothing yet'}", ""
     folder = held.home_path / "blobs"
     if not folder.exists():
         return "note", "there are no blobs yet", ""

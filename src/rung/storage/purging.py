@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ Purge = Callable[[Scope, datetime], int]
 P = TypeVar("P", bound=Purge)
 PURGES: dict[str, Purge] = {}
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}")
+_INLINE = re.compile(r'"inline":"([A-Za-z0-9+/]+)')
 _MEMORY = "named.db"
 
 
@@ -101,8 +103,15 @@ def named(scope: Scope) -> dict[str, str]:
             query = select(*columns).where(or_(*(column.contains("blake3:") for column in columns)))
             for row in inside.connection.execution_options(yield_per=1000).execute(query):
                 for value in row:
-                    if value is not None and "blake3:" in value:
-                        found |= {digest: item.name for digest in _DIGEST.findall(value) if digest not in found}
+                    found |= {digest: item.name for digest in digests_in(value or "") if digest not in found}
         return found
 
     return scope.read(read)
+
+
+def digests_in(value: str) -> Iterator[str]:
+    """Digests that a text names; those in bytes kept inline, which JSON holds in base64, too."""
+    if "blake3:" in value:
+        yield from _DIGEST.findall(value)
+        for inline in _INLINE.findall(value):
+            yield from _DIGEST.findall(b64decode(inline + "==").decode("utf-8", "ignore"))

@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import LargeBinary
 
@@ -17,6 +18,7 @@ from rung.client.client import Client
 from rung.core.digests import digest_of
 from rung.core.errors import Denied, NotFound, Unavailable
 from rung.storage.blobs.local import LocalBlobs
+from rung.storage.purging import digests_in
 from rung.storage.tables import METADATA
 from rung.tracking import records as r
 from rung.tracking.artifacts import LogArtifact
@@ -133,6 +135,14 @@ def test_a_blob_put_again_before_it_is_named_outlives_a_collection(client: Clien
     transport.put_blob(data)
     assert client.governance.collect_garbage().blobs == 0
     assert transport.get_blob(digest) == data
+
+
+def test_digests_in_bytes_that_a_row_keeps_inline_are_seen() -> None:
+    inner, outer = digest_of(b"inner"), digest_of(b"outer")
+    for padding in range(3):
+        data = b" " * padding + f'{{"files": ["{inner}"]}}'.encode()
+        value = msgspec.json.encode([{"digest": outer, "inline": data}, {"digest": outer, "inline": b""}]).decode()
+        assert set(digests_in(value)) == {outer, inner}
 
 
 def _age(transport: LocalTransport, digest: str, *, hours: float) -> None:
