@@ -20,7 +20,9 @@ from rung.core.settings import load_settings
 from rung.pipelines.context import current_step
 from rung.tracking.records import Artifact, Run
 
+RUN_VARIABLE = "RUNG_RUN"
 _clients: dict[str, Client] = {}
+_given: dict[str, ActiveRun] = {}
 os.register_at_fork(after_in_child=_clients.clear)  # connections do not survive a fork
 
 
@@ -41,7 +43,7 @@ def start_run(
 ) -> ActiveRun:
     """Open a run and make it the current one, until its ``with`` block or ``rung.end_run()`` closes it.
 
-    A run opened inside another is its child. What is still open when the process ends is closed: ``succeeded``, after
+    A run opened inside another is its child. In a command that ``rung tune`` runs, the outermost one is the trial's run. What is still open when the process ends is closed: ``succeeded``, after
     an exception ``failed``, after SIGTERM or Ctrl-C ``cancelled``.
 
     Args:
@@ -57,6 +59,8 @@ def start_run(
         NotFound: there is no run to resume.
     """
     outer = _found()
+    if outer is None and not (run_id or resume or offline or client) and os.environ.get(RUN_VARIABLE):
+        return _given_run(params or {}, tags or {})
     if offline is None:
         offline = load_settings().offline if client is None else False
     asked = None if offline else client or (outer.client if outer and not outer.offline else _client())
@@ -100,6 +104,8 @@ def current_run() -> ActiveRun:
     step = current_step.get()
     if step is not None and step.run_id is not None:
         return ActiveRun(_client(), step.run_id, None, owned=False)
+    if os.environ.get(RUN_VARIABLE):
+        return _given_run({}, {})
     candidates = open_runs()
     if len(candidates) == 1:  # a thread of a pool begins without its starter's context
         return candidates[0]
@@ -194,6 +200,22 @@ def _found() -> ActiveRun | None:
     while found is not None and found.closed:
         found = found.outer
     return found
+
+
+def _given_run(params: Mapping[str, Any], tags: Mapping[str, Any]) -> ActiveRun:
+    """The run that whoever started this process opened for it, and closes; what is logged is sent before this process ends."""
+    run_id = os.environ[RUN_VARIABLE]
+    run = _given.get(run_id)
+    if run is None or run.closed:
+        run = _given[run_id] = joined(_client(), run_id)
+        watch(run)
+    enter(run)
+    if params:
+        known = run.client.tracking.get(run_id).params
+        run.log_params({key: value for key, value in params.items() if key not in known})
+    if tags:
+        run.set_tags(tags)
+    return run
 
 
 def _client() -> Client:

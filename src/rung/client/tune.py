@@ -15,11 +15,13 @@ from rung.client.current import current_client, current_run_id
 from rung.client.endings import Status, status_of, watch
 from rung.client.opening import Start, opened
 from rung.client.tuning import records as r
+from rung.client.tuning.command import Command
 from rung.client.tuning.crews import Work
 from rung.client.tuning.ledger import Folder, Ledger
 from rung.client.tuning.objectives import Objective, is_loading, load, name_of
 from rung.client.tuning.places import folder_of, latest, start_of
-from rung.client.tuning.space import described, space_of
+from rung.client.tuning.space import described, grid_of, space_of
+from rung.client.tuning.strategies import GRID, pruner_of, sampler_maker
 from rung.client.tuning.strategies import name_of as strategy_name
 from rung.client.tuning.sweep import Sweep, find, sweep_of
 from rung.client.tuning.tuner import Limits, Listener, Tuner, crew_for, finish
@@ -88,17 +90,21 @@ def tune(
     asked = _Asked(metric, direction, sampler, pruner, trials, seconds)
     folder = _found(reached, resume, experiment, name)
     if folder is None:
-        plan = asked.plan(space, name, experiment, seed, offline=offline, objective=name_of(objective) if objective else "")
-        folder = folder_of(reached, plan.id)
-        folder.create(plan)
+        plan = asked.plan(space, name, experiment, seed, offline=offline, objective=objective)
+        folder, fresh = folder_of(reached, plan.id), True
     else:
-        plan = asked.checked(folder.plan(), space)
+        plan, fresh = asked.checked(folder.plan(), space), False
     called, reference = _objective(objective, plan)
+    threads = threads or isinstance(called, Command)
     limits = Limits(
         trials=_bound("trials", trials) if trials is not None else None if seconds is not None else plan.trials,
         seconds=_bound("seconds", seconds), failures=_bound("failures", failures) or 1,
     )  # fmt: skip
     _bound("workers", workers)
+    sampler_maker(sampler or plan.sampler, plan.seed, several=len(plan.metrics) > 1, parallel=False)
+    pruner_of(pruner or plan.pruner)
+    if fresh:
+        folder.create(plan)
     lock = folder.lock()
     try:
         ledger = Ledger(
@@ -186,7 +192,7 @@ class _Asked:
         self.timed = seconds is not None
 
     def plan(
-        self, space: Mapping[str, Any] | None, name: str, experiment: str, seed: int | None, *, offline: bool, objective: str
+        self, space: Mapping[str, Any] | None, name: str, experiment: str, seed: int | None, *, offline: bool, objective: Any
     ) -> r.Plan:
         """A new sweep. Raises Invalid."""
         metrics = self.metrics or (METRIC,)
@@ -194,6 +200,9 @@ class _Asked:
         _check_metrics(metrics, directions)
         if space is None:
             raise Invalid("There is no space.", code="tuning.bad_space", hint="Give one: {'lr': rung.Float(1e-4, 0.1, log=True)}.")
+        ranges = space_of(space)
+        if self.sampler == GRID:
+            grid_of(ranges)
         several = len(metrics) > 1
         if several and self.pruner not in {None, "none"}:
             raise Invalid(
@@ -201,9 +210,10 @@ class _Asked:
             )
         pruner = "none" if several else "median" if self.pruner is None else strategy_name(self.pruner)
         return r.Plan(
-            id=new_id(), experiment=experiment, name=name, metrics=metrics, directions=directions, space=described(space_of(space)),
+            id=new_id(), experiment=experiment, name=name, metrics=metrics, directions=directions, space=described(ranges),
             sampler="tpe" if self.sampler is None else strategy_name(self.sampler), pruner=pruner, prunes=pruner != "none",
-            seed=secrets.randbits(31) if seed is None else _seed(seed), created_at=_clock.now(), objective=objective, offline=offline,
+            seed=secrets.randbits(31) if seed is None else _seed(seed), created_at=_clock.now(), offline=offline,
+            objective=name_of(objective) if objective else "", command=objective.words if isinstance(objective, Command) else (),
             trials=_bound("trials", self.trials) if self.trials is not None else None if self.timed else TRIALS,
         )  # fmt: skip
 
@@ -233,6 +243,8 @@ def _found(client: Client | None, resume: str | bool, experiment: str, name: str
 
 def _objective(given: Objective | str | None, plan: r.Plan) -> tuple[Objective, str]:
     """The function, and the name it was given by."""
+    if given is None and plan.command:
+        return Command(plan.command, plan.metrics), ""
     if given is None:
         if not plan.objective:
             raise Invalid(

@@ -121,5 +121,7 @@ def _log_values(run: ActiveRun, trial: Trial, plan: r.Plan, outcome: r.Outcome) 
 
 def _told(error: BaseException) -> str:
     """The error with the lines that led to it, the last ones if they are many."""
+    if isinstance(error, RungError):
+        return str(error)[:8000]  # it says itself what is wrong
     text = "".join(traceback.format_exception(error, limit=-8))
     return f"{type(error).__name__}: {error}\n\n{text}"[:8000].replace("\0", "")

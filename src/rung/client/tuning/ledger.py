@@ -44,6 +44,14 @@ _STATES: dict[State, Named] = {
 }  # fmt: skip
 
 
+_held: set[int] = set()
+
+
+def locks_held() -> tuple[int, ...]:
+    """Descriptors of the locks that this process holds: a command that inherits them holds them on while it lives."""
+    return tuple(_held)
+
+
 class Folder:
     """A sweep's folder on this machine."""
 
@@ -87,11 +95,13 @@ class Folder:
                     ) from None  # fmt: skip
                 time.sleep(0.1)
         self._lock = file
+        _held.add(file)
         return file
 
     def unlock(self) -> None:
         """Let another go on with the sweep."""
         if self._lock >= 0:
+            _held.discard(self._lock)
             os.close(self._lock)
             self._lock = -1
 
@@ -210,7 +220,7 @@ class Ledger:
         """Whether a trial falls behind."""
         with self._lock, quiet():
             trial = self._open.get(number)
-            return trial is not None and bool(trial.should_prune())
+            return self.plan.prunes and trial is not None and bool(trial.should_prune())
 
     def tell(self, outcome: Outcome) -> None:
         """Take how a trial ended. A cancelled one is put in line again."""

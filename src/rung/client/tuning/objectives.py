@@ -74,7 +74,10 @@ def name_of(objective: Objective | str) -> str:
     if isinstance(objective, str):
         return objective
     module, name = getattr(objective, "__module__", ""), getattr(objective, "__qualname__", "")
-    return f"{module}:{name}" if module and module != "__main__" and name.isidentifier() else ""
+    if module == "__main__":
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        module = str(Path(file).absolute()) if file and file.endswith(".py") else ""
+    return f"{module}:{name}" if module and name.isidentifier() else ""
 
 
 def _script(path: Path) -> ModuleType:

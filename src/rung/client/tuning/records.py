@@ -36,6 +36,7 @@ class Plan(Record):
     seed: int
     created_at: Instant
     objective: str = ""
+    command: tuple[str, ...] = ()
     offline: bool = False
     prunes: bool = False
     trials: Count | None = None
@@ -73,6 +74,20 @@ class TrialRow(Record):
     started_at: Instant | None = None
     ended_at: Instant | None = None
     error: str = ""
+
+
+class SweepSummary(Record):
+    """A sweep for people and scripts. ``best`` holds the trials that no other beats."""
+
+    id: str
+    run: str
+    name: str
+    status: str
+    metrics: tuple[str, ...]
+    directions: tuple[str, ...]
+    trials: dict[str, int]
+    best: tuple[TrialRow, ...] = ()
+    rows: tuple[TrialRow, ...] = ()
 
 
 class Task(Record):

@@ -65,10 +65,14 @@ class Sweep:
         points = {row.number: tuple(sign * _number(value) for sign, value in zip(self._signs, row.values, strict=True)) for row in done}
         return tuple(row for row in done if not any(_beats(points[other.number], points[row.number]) for other in done))
 
-    def counts(self) -> str:
+    def states(self) -> dict[str, int]:
         """How many trials ended how."""
         states = [row.state for row in self.rows]
-        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trials"
+        return {state: states.count(state) for state in sorted(set(states))}
+
+    def counts(self) -> str:
+        """The same in words."""
+        return ", ".join(f"{count} {state}" for state, count in self.states().items()) or "no trials"
 
     def trials(self) -> pl.DataFrame:
         """A Polars frame, a row a trial: number, state, each metric's value, each param, times, error, run."""

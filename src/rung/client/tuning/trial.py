@@ -64,7 +64,7 @@ class Trial(Mapping[str, Any]):
 
     def should_prune(self) -> bool:
         """Whether the trial falls so far behind others at the same step that it should raise ``rung.Pruned``."""
-        return bool(self._plan.prunes and self._judge.should_prune(self.number))
+        return self._judge.should_prune(self.number)
 
     def hear(self, key: str, value: float, step: int) -> None:
         """Take note of a metric logged in this trial, by whichever function."""
