@@ -50,6 +50,7 @@ class RunSearch:
         self._connection = connection
         self._project = project
         self._sqlite = connection.dialect.name == "sqlite"
+        self._ranges: Sequence[int] = ()  # experiments that are searched, where they are known
 
     def page(
         self, experiments: Sequence[int], expression: All, orders: Sequence[OrderBy], *, view: View, after: str | None, limit: int,
@@ -57,6 +58,7 @@ class RunSearch:
     ) -> Page[Run]:  # fmt: skip
         """A page of runs by canonical names (``rules.canonical``); no experiments means all of them."""
         where = [RUN.c.project == self._project, *self._of_view(view)]
+        self._ranges = experiments
         if experiments:
             where.append(RUN.c.experiment_number.in_(experiments))
         terms = [term for order in orders for term in self._terms(order)]
@@ -65,7 +67,7 @@ class RunSearch:
         few = self._few(ranges, expression) if self._sqlite else None
         first = orders[0] if orders else None
         rows: list[Any] = []
-        if few is None and first is not None and ranges and (first.entity == "metric" or (first.entity == "param" and self._sqlite)):
+        if few is None and first is not None and ranges and first.entity in {"metric", "param"}:
             walk = self._by_metric if first.entity == "metric" else self._by_param
             apart = self._sqlite and len(ranges) <= _RANGES  # within one range the index has the order wanted
             for some in [(number,) for number in ranges] if apart else [ranges]:
@@ -213,6 +215,11 @@ class RunSearch:
         has = select(source.c.run).where(source.c.run == RUN.c.id, source.c.key == part.key).correlate(RUN)
         if part.operator in {"missing", "present"}:
             return ~has.exists() if part.operator == "missing" else has.exists()
+        if part.operator == "=" and isinstance(part.value, str) and not self._sqlite and part.entity != "metric":
+            # PostgreSQL's planner may then start here, at an index, where few runs have the value.
+            has = has.where(source.c.project == self._project, source.c.head == part.value[:HEAD])
+            if self._ranges:
+                has = has.where(source.c.experiment_number.in_(self._ranges))
         if part.entity == "param" and number_of(part.value) is not None:
             column = PARAM.c.number
         numeric = part.entity == "metric" or column is PARAM.c.number
@@ -319,5 +326,8 @@ def _beyond(terms: Sequence[_Term], held: Sequence[Any], run: str) -> Any:
         same = rest
     else:
         further = term.value < last if term.descending else term.value > last
+        if term.before:  # a text by its head first, which under some collations is not the order of the texts
+            head, held_head = term.before[0], last[:HEAD]
+            further = or_(head < held_head if term.descending else head > held_head, and_(head == held_head, further))
         same = or_(further, and_(term.value == last, rest))
     return same if constant else or_(term.rank > rank, and_(term.rank == rank, same))
