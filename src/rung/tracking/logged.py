@@ -73,15 +73,34 @@ class DeleteLoggedModel(Request[LoggedModel]):
     model: Id
 
 
+class MeasuredOn(Record):
+    """The dataset a model's metrics were measured on; without a digest, any state of it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=500)]
+    digest: Line = ""
+
+
+class OrderedOn(Record):
+    """An order by what a metric was on one dataset."""
+
+    by: Line
+    dataset: MeasuredOn
+
+
 class SearchLoggedModels(Request[Page[LoggedModel]]):
-    """Logged models that a filter finds (attributes, metrics, params, tags), sorted, a page at a time."""
+    """Logged models that a filter finds (attributes, metrics, params, tags), sorted, a page at a time.
+
+    A claim about a metric holds of a model if it holds of one of its values; where ``datasets`` are given, of one measured on
+    them. Without a claim about metrics they find the models that were measured on them at all.
+    """
 
     operation = "tracking.search_logged_models"
     permission = "run:read"
     effect: ClassVar[Effect] = "read"
     experiments: Annotated[tuple[Count, ...], Meta(max_length=1000)] = ()
     filter: Text = ""
-    order_by: Annotated[tuple[Line, ...], Meta(max_length=10)] = ()
+    datasets: Annotated[tuple[MeasuredOn, ...], Meta(max_length=100)] = ()
+    order_by: Annotated[tuple[Line | OrderedOn, ...], Meta(max_length=10)] = ()
     after: Line | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     dialect: Dialect = "rung"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rung.core.errors import Invalid
-from rung.core.filters import All, Compare, Either, Expression, Not, OrderBy, holds, parse, parse_order
+from rung.core.filters import All, Compare, Either, Expression, Not, OrderBy, comparisons, holds, parse, parse_order
 from rung.core.ids import new_id
 from rung.core.records import Page
 from rung.core.requests import handles
@@ -12,6 +12,7 @@ from rung.governance.store import GovernanceStore
 from rung.storage.scope import Scope
 from rung.tracking import logged as m
 from rung.tracking.paging import sorted_page
+from rung.tracking.records import ModelMetric
 from rung.tracking.rules import new_params
 from rung.tracking.store import ExperimentStore, LoggedStore, RunStore
 
@@ -79,18 +80,57 @@ def delete_logged_model(request: m.DeleteLoggedModel, scope: Scope) -> m.LoggedM
 @handles(m.SearchLoggedModels)
 def search_logged_models(request: m.SearchLoggedModels, scope: Scope) -> Page[m.LoggedModel]:
     """A page of logged models. Raises Invalid for a filter or an order that makes no sense."""
-    names = _MLFLOW if request.dialect == "mlflow" else _NAMES
+    store, names = LoggedStore(scope.connection, scope.project), _MLFLOW if request.dialect == "mlflow" else _NAMES
     expression = parse(request.filter, only_and=request.dialect == "mlflow")
     _check(expression, names)
     newest = next(theirs for theirs, ours in names.items() if ours == "created_at")
-    orders = [parse_order(text) for text in request.order_by] or [OrderBy(entity="attribute", key=newest, descending=True)]
-    for order in orders:
+    asked = [_order(item) for item in request.order_by] or [(OrderBy(entity="attribute", key=newest, descending=True), ())]
+    for order, _ in asked:
         _check(Compare(entity=order.entity, key=order.key, operator="present"), names)
-    found = LoggedStore(scope.connection, scope.project).among(request.experiments)
-    kept = [item for item in found if holds(expression, lambda entity, key, item=item: _value(item, entity, key, names))]  # type: ignore[misc]
-    return sorted_page(
-        kept, orders, lambda item, order: _value(item, order.entity, order.key, names), lambda item: item.id, request.after, request.limit
-    )
+    if request.datasets and not any(claim.entity == "metric" for claim in comparisons(expression)):
+        found = [item for item in store.among(request.experiments) if _measured(item, None, request.datasets)]
+    else:
+        found = store.among(request.experiments)
+    kept = [item for item in found if _holds(expression, item, names, request.datasets)]
+    on = {id(order): datasets for order, datasets in asked}
+
+    def value(item: m.LoggedModel, order: OrderBy) -> str | int | float | None:
+        return _value(item, order.entity, order.key, names, on[id(order)])
+
+    return sorted_page(kept, [order for order, _ in asked], value, lambda item: item.id, request.after, request.limit)
+
+
+def _order(asked: str | m.OrderedOn) -> tuple[OrderBy, tuple[m.MeasuredOn, ...]]:
+    """An order, and the dataset that counts for it. Raises Invalid for what is measured on none."""
+    if isinstance(asked, str):
+        return parse_order(asked), ()
+    order = parse_order(asked.by)
+    if order.entity != "metric":
+        raise Invalid(f"{asked.by!r} is no metric, so no dataset orders by it.", code="tracking.bad_order", hint="Leave the dataset out.")
+    return order, (asked.dataset,)
+
+
+def _holds(expression: Expression, item: m.LoggedModel, names: dict[str, str], datasets: tuple[m.MeasuredOn, ...]) -> bool:
+    if isinstance(expression, All):
+        return all(_holds(part, item, names, datasets) for part in expression.parts)
+    if isinstance(expression, Either):
+        return any(_holds(part, item, names, datasets) for part in expression.parts)
+    if isinstance(expression, Not):
+        return not _holds(expression.part, item, names, datasets)
+    if expression.entity == "metric":
+        values: list[float | None] = [metric.value for metric in _measured(item, expression.key, datasets)]
+        return any(holds(expression, lambda *_, value=value: value) for value in values or [None])
+    return holds(expression, lambda entity, key: _value(item, entity, key, names, ()))
+
+
+def _measured(item: m.LoggedModel, key: str | None, datasets: tuple[m.MeasuredOn, ...]) -> list[ModelMetric]:
+    """What was measured of a model: one metric or any, on the datasets or on any."""
+    return [
+        metric
+        for metric in item.metrics
+        if key in {None, metric.key}
+        and (not datasets or any(metric.dataset_name == d.name and d.digest in {"", metric.dataset_digest} for d in datasets))
+    ]
 
 
 def _check(expression: Expression, names: dict[str, str]) -> None:
@@ -101,7 +141,11 @@ def _check(expression: Expression, names: dict[str, str]) -> None:
                 hint=f"They have {', '.join(sorted(names))}.",
             )  # fmt: skip
         if expression.entity == "dataset":
-            raise Invalid("Logged models are not searched by datasets here.", code="tracking.bad_filter", hint="Filter by metrics or tags.")
+            raise Invalid(
+                "A filter of logged models names no datasets.",
+                code="tracking.bad_filter",
+                hint="Give them beside the filter, as `datasets`.",
+            )
     elif isinstance(expression, Not):
         _check(expression.part, names)
     else:
@@ -109,9 +153,12 @@ def _check(expression: Expression, names: dict[str, str]) -> None:
             _check(part, names)
 
 
-def _value(item: m.LoggedModel, entity: str, key: str, names: dict[str, str]) -> str | int | float | None:
+def _value(
+    item: m.LoggedModel, entity: str, key: str, names: dict[str, str], datasets: tuple[m.MeasuredOn, ...]
+) -> str | int | float | None:
     if entity == "metric":
-        return next((metric.value for metric in reversed(item.metrics) if metric.key == key), None)
+        found = _measured(item, key, datasets)
+        return max(found, key=lambda metric: (metric.at or item.created_at, metric.step)).value if found else None
     if entity in {"param", "tag"}:
         return (item.params if entity == "param" else item.tags).get(key)
     ours = names[key]

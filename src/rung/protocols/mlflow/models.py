@@ -9,6 +9,7 @@ from msgspec import Meta
 from rung.core.errors import Invalid
 from rung.core.filters import ENTITIES
 from rung.protocols.mlflow import shapes, wire
+from rung.protocols.mlflow.places import checked
 from rung.protocols.mlflow.routes import Answer, Call, Row, row
 from rung.tracking import logged as m
 from rung.tracking.artifacts import ListArtifacts
@@ -146,20 +147,17 @@ def add_params(body: ParamsBody, call: Call) -> Answer:
 @row("GET", "/logged-models/{model_id}/artifacts/directories", DirectoriesBody, m.GetLoggedModel, ListArtifacts, GetExperiment)
 def directories(body: DirectoriesBody, call: Call) -> Answer:
     model = call(m.GetLoggedModel(model=shapes.model_id(body.model_id)))
-    under = body.artifact_directory_path or ""
+    under = checked(body.artifact_directory_path or "")
     files = shapes.file_rows(call(ListArtifacts(owner=f"m-{model.id}", under=under)), under)
     return wire.without_empty({"root_uri": _uri(model, call), "files": files})
 
 
 @row("POST", "/logged-models/search", SearchBody, m.SearchLoggedModels, GetExperiment)
 def search(body: SearchBody, call: Call) -> Answer:
-    if body.datasets or any(item.dataset_name for item in body.order_by or ()):
-        raise Invalid(
-            "Logged models are not searched by datasets here.", code="mlflow.not_offered", hint="Filter by metrics, params or tags."
-        )
     page = call(
         m.SearchLoggedModels(
             experiments=tuple(shapes.experiment_number(text) for text in body.experiment_ids or ()), filter=body.filter or "",
+            datasets=tuple(_dataset(item.dataset_name, item.dataset_digest) for item in body.datasets or ()),
             order_by=tuple(_order(item) for item in body.order_by or ()), after=shapes.mark_of(body.page_token),
             limit=min(max(body.max_results or 100, 1), 1000), dialect="mlflow",
         )
@@ -196,7 +194,14 @@ def _uri(model: m.LoggedModel, call: Call) -> str:
     return f"{shapes.location(model.experiment_number, chosen)}/models/m-{model.id}/artifacts"
 
 
-def _order(item: OrderBody) -> str:
+def _dataset(name: str, digest: str | None) -> m.MeasuredOn:
+    if not name:
+        raise Invalid("A dataset without a name was asked for.", code="mlflow.no_dataset", hint="Send its dataset_name.")
+    return m.MeasuredOn(name=name, digest=digest or "")
+
+
+def _order(item: OrderBody) -> str | m.OrderedOn:
     head, dot, key = item.field_name.partition(".")
     name = f"{head}.`{key.strip('`')}`" if dot and head in ENTITIES else item.field_name
-    return f"{name} {'ASC' if item.ascending is None or item.ascending else 'DESC'}"
+    by = f"{name} {'ASC' if item.ascending is None or item.ascending else 'DESC'}"
+    return m.OrderedOn(by=by, dataset=_dataset(item.dataset_name, item.dataset_digest)) if item.dataset_name else by
