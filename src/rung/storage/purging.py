@@ -11,6 +11,7 @@ import pkgutil
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.util import find_spec
 from typing import Protocol, TypeVar
@@ -30,6 +31,7 @@ PURGES: dict[str, Purge] = {}
 _DIGEST = re.compile(r"blake3:[0-9a-f]{64}")
 _INLINE = re.compile(r'"inline":"([A-Za-z0-9+/]+)')
 _MEMORY = "named.db"
+_AT_ONCE = 16
 
 
 class Collectable(BlobStore, Protocol):
@@ -85,7 +87,9 @@ def orphans(scope: Scope, before: datetime) -> list[Kept]:
 def swept(scope: Scope, blobs: Iterable[Kept], before: datetime) -> tuple[int, int]:
     """Delete blobs unless they were put again meanwhile; how many, and how many bytes."""
     backend = collectable(scope.blobs)
-    gone = [(blob.digest, freed) for blob in blobs if (freed := backend.discard(blob.digest, before)) is not None]
+    with ThreadPoolExecutor(_AT_ONCE) as hands:  # a folder syncs them together, a bucket answers while others are asked
+        done = hands.map(lambda blob: (blob.digest, backend.discard(blob.digest, before)), blobs)
+        gone = [(digest, freed) for digest, freed in done if freed is not None]
     Memory(scope.home / _MEMORY).forget(digest for digest, _ in gone)
     backend.compact()
     return len(gone), sum(freed for _, freed in gone)

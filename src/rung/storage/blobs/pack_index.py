@@ -74,9 +74,11 @@ class Index:
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:  # torn by a crash: it holds nothing the packs do not
-                self.throw_away()
+                self._remove()
                 self._db = _connected(self._path)
-            self._inode = self._path.stat().st_ino
+            self._inode = 0
+            with suppress(FileNotFoundError):  # taken away already: stale
+                self._inode = self._path.stat().st_ino
 
     def close(self) -> None:
         """Let go of the file."""
@@ -159,6 +161,10 @@ class Index:
 
     def throw_away(self) -> None:
         """Remove the file; who uses it makes it again from the packs."""
+        with _alone(self._folder / "index.lock"):
+            self._remove()
+
+    def _remove(self) -> None:
         for file in self._folder.glob("index.db*"):
             file.unlink(missing_ok=True)
 

@@ -88,7 +88,8 @@ class Packs:
 
     def discard(self, digest: bytes, before_ns: int) -> int | None:
         """Mark a blob as gone unless it was put, or put again, since; its size, None when it stays. Raises OSError."""
-        held = self.place(digest)
+        self._ready()
+        held = self._index.place(digest)
         if held is None or held.stamp >= before_ns:
             return None
         self._append([_Part(GONE, digest, stamp=held.stamp)])  # a frame written meanwhile is younger and lives
