@@ -257,7 +257,7 @@ def _blank(fields: tuple[Field, ...]) -> pl.DataFrame:
 
 
 def _field(field: Field, nullable: frozenset[str]) -> Field:
-    return Field(name=field.name, dtype=field.dtype, nullable=field.nullable or field.name in nullable)
+    return replaced(field, nullable=field.nullable or field.name in nullable)
 
 
 def _derived(example: pl.DataFrame | None, traits: Traits) -> tuple[Field, ...]:

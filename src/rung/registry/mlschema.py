@@ -70,7 +70,8 @@ def asked_by(text: str, traits: Traits) -> Asked:
         if kind is None:
             return Asked(reason=f"Its signature asks for {_told(column)}, which no column of a table holds.")
         name = known.name if column.name is None else str(column.name)
-        fields.append(Field(name=name, dtype=kind, nullable=column.optional or not column.required))
+        optional = column.optional or not column.required
+        fields.append(Field(name=name, dtype=kind, nullable=optional, optional=optional))
     return _sorted(tuple(fields), traits)
 
 

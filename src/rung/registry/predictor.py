@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import polars as pl
@@ -55,18 +57,26 @@ class Predictor:
 
 
 def matched(frame: pl.DataFrame, signature: Signature, *, extra: Extra = "refuse") -> pl.DataFrame:
-    """The frame's columns in the signature's order and types. Raises Invalid, naming every fault at once."""
+    """The frame's columns in the signature's order and types; an optional column that is not there is null.
+
+    Integers become floats, whole floats integers, and texts in ISO 8601 times or dates; nothing else changes its type.
+
+    Raises:
+        Invalid: naming every fault at once, with its column.
+    """
     wanted = {field.name: field for field in signature.inputs}
-    missing = [name for name in wanted if name not in frame.columns]
+    missing = [name for name, field in wanted.items() if name not in frame.columns and not field.optional]
     surplus = [name for name in frame.columns if name not in wanted] if extra == "refuse" else []
     faults = [f"missing {', '.join(missing)}"] if missing else []
     faults += [f"unknown {', '.join(surplus)}"] if surplus else []
     columns = []
     for field in signature.inputs:
-        if field.name not in missing:
+        if field.name in frame.columns:
             column, fault = _column(frame[field.name], field)
             columns.append(column)
             faults += [fault] if fault else []
+        elif field.optional:
+            columns.append(pl.Series(field.name, [None] * frame.height, dtype=dtype_of(field.dtype)))
     if faults:
         raise Invalid(
             f"The input does not match the model's signature: {'; '.join(faults)}.",
@@ -77,33 +87,77 @@ def matched(frame: pl.DataFrame, signature: Signature, *, extra: Extra = "refuse
 
 
 def _column(column: pl.Series, field: Field) -> tuple[pl.Series, str]:
-    found = _converted(column, field)
+    found, value = _converted(column, field)
     if found is None:
-        return column, f"{field.name} is {column.dtype}, not {field.dtype}"
+        given = f"{field.name} is {column.dtype}" if value is None else f"{field.name} holds {str(value)[:100]!r}"
+        return column, f"{given}, not {field.dtype}" if value is None else f"{given}, which is no {_kind(field)}"
     empty = found.null_count() + (int(found.is_nan().sum()) if found.dtype.is_float() else 0)
     if empty and not field.nullable:
         return found, f"{field.name} has {empty} null{'s' if empty > 1 else ''}, which the model does not take"
     return found, ""
 
 
-def _converted(column: pl.Series, field: Field) -> pl.Series | None:
-    """The column in the field's type when nothing is lost by it, else None."""
+def _kind(field: Field) -> str:
+    if field.dtype.startswith("Datetime"):
+        return "time in ISO 8601"
+    return "date in ISO 8601" if field.dtype == "Date" else field.dtype
+
+
+def _converted(column: pl.Series, field: Field) -> tuple[pl.Series | None, Any]:
+    """The column in the field's type when nothing is lost by it; else None, and the first value that would be, if it is one value's fault."""
     given, wanted = str(column.dtype), field.dtype
     if given == wanted or (given.startswith(_TEXT[1:]) and wanted.startswith(_TEXT[1:])):
-        return column
-    if column.dtype == pl.Null:
-        return column.cast(dtype_of(wanted))
+        return column, None
     target = dtype_of(wanted)
+    if column.dtype == pl.Null:
+        return column.cast(target), None
     if target.is_numeric() and column.dtype.is_numeric():
-        cast = column.cast(target, strict=False)
-        kept = cast.cast(pl.Float64) == column.cast(pl.Float64)
-        lost = cast.null_count() > column.null_count() or not (kept.fill_null(value=True) | column.cast(pl.Float64).is_nan()).all()
-        return cast if not lost or target.is_float() else None
+        return _same_numbers(column, target)
     if given.startswith(_TEXT) and wanted.startswith(_TEXT):
-        return column.cast(target, strict=False)
-    if given.startswith("Datetime") and wanted.startswith("Datetime"):
-        return column.cast(target) if ("time_zone=None" in given) == ("time_zone=None" in wanted) else None
-    return None
+        return column.cast(target, strict=False), None
+    if target.is_temporal():
+        return _times(column, target)
+    return None, None
+
+
+def _same_numbers(column: pl.Series, target: pl.DataType) -> tuple[pl.Series | None, Any]:
+    """The numbers in another type: rounded where that is of floats, but never cut, nor made infinite."""
+    cast, before = column.cast(target, strict=False), column.cast(pl.Float64)
+    after = cast.cast(pl.Float64)
+    kept = (after.is_finite() == before.is_finite()) if target.is_float() else (after == before) | before.is_nan()
+    lost = (cast.is_null() & column.is_not_null()) | ~kept.fill_null(value=True)
+    return (None, column.filter(lost)[0]) if lost.any() else (cast, None)
+
+
+def _times(column: pl.Series, target: pl.DataType) -> tuple[pl.Series | None, Any]:
+    """Times or dates from texts in ISO 8601, from dates, or in another unit. A zone is taken from a text or kept, never guessed away."""
+    zone = getattr(target, "time_zone", None)
+    if column.dtype == pl.String and isinstance(target, (pl.Datetime, pl.Date)):
+        cast = pl.Series(column.name, [_instant(text, zone) for text in column.to_list()], dtype=pl.Datetime("us", zone and "UTC"))
+        cast = cast.dt.convert_time_zone(zone) if zone else cast
+        lost = cast.is_null() & column.is_not_null()
+        if isinstance(target, pl.Date):
+            lost |= (cast.dt.truncate("1d") != cast).fill_null(value=False)
+        return (None, column.filter(lost)[0]) if lost.any() else (cast.cast(target), None)
+    if isinstance(target, pl.Datetime) and column.dtype == pl.Date:
+        plain = column.cast(pl.Datetime(target.time_unit))
+        return plain.dt.replace_time_zone(zone) if zone else plain, None
+    if isinstance(target, pl.Datetime) and isinstance(column.dtype, pl.Datetime):
+        return (column.cast(target) if (column.dtype.time_zone is None) == (zone is None) else None), None
+    return None, None
+
+
+def _instant(text: str | None, zone: str | None) -> datetime | None:
+    """What a text in ISO 8601 says, in UTC where a zone is asked for, else without; None for any other text."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text.strip())
+        if found.tzinfo is not None:
+            return found.astimezone(UTC) if zone else found.astimezone(UTC).replace(tzinfo=None)
+        return found.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if zone else found
+    except (ValueError, OverflowError, ZoneInfoNotFoundError):
+        return None
 
 
 def dtype_of(name: str) -> pl.DataType:
@@ -127,7 +181,10 @@ def signature_of(frame: pl.DataFrame, outputs: tuple[Field, ...], nullable: froz
     """The signature of an example: its columns in order; nullable are those named, and those that hold a null."""
     inputs = []
     for column in frame.get_columns():
-        dtype_of(str(column.dtype))
+        try:
+            dtype_of(str(column.dtype))
+        except Invalid as error:
+            raise Invalid(f"{column.name}: {error.message}", code=error.code, hint=error.hint) from None
         holds = column.null_count() > 0 or (column.dtype.is_float() and bool(column.is_nan().any()))
         inputs.append(Field(name=column.name, dtype=str(column.dtype), nullable=holds or column.name in nullable))
     return Signature(inputs=tuple(inputs), outputs=outputs)

@@ -26,11 +26,15 @@ Tags = dict[Key, Text]
 
 
 class Field(Record):
-    """One column of a signature; ``dtype`` in the words of datasets (Int64, Float64, String, Boolean …)."""
+    """One column of a signature; ``dtype`` in the words of datasets (Int64, Float64, String, Boolean …).
+
+    ``nullable``: a value may be missing. ``optional``: the column may be left out as a whole, and is null then.
+    """
 
     name: Key
     dtype: Line
     nullable: bool = False
+    optional: bool = False
 
 
 class Signature(Record):

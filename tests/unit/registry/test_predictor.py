@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import polars as pl
 import pytest
 
@@ -59,3 +61,59 @@ def test_a_signature_is_read_off_an_example() -> None:
     assert [(field.name, field.dtype, field.nullable) for field in found.inputs] == [("a", "Float64", True), ("b", "String", False)]
     with pytest.raises(Invalid, match="List"):
         signature_of(pl.DataFrame({"a": [[1]]}), ())
+
+
+def fits(value: object, dtype: str, **options: bool) -> list[object]:
+    asked = Signature(inputs=(Field(name="a", dtype=dtype, **options),))
+    given = value if isinstance(value, pl.Series) else pl.Series("a", [value])
+    return matched(pl.DataFrame({"a": given}), asked)["a"].to_list()
+
+
+TIME, ZONED, DAY = "Datetime(time_unit='us', time_zone=None)", "Datetime(time_unit='us', time_zone='America/New_York')", "Date"
+
+
+def test_texts_in_iso_8601_are_times() -> None:
+    assert fits("2013-01-31T05:15:00", TIME) == [datetime(2013, 1, 31, 5, 15)]
+    assert fits("2013-01-31", TIME) == [datetime(2013, 1, 31)]
+    assert fits("2013-01-31T05:15:00.25Z", TIME) == [datetime(2013, 1, 31, 5, 15, 0, 250_000)]
+    assert fits("2013-01-31T05:15:00-05:00", TIME) == [datetime(2013, 1, 31, 10, 15)]
+    assert fits("2013-01-31T05:15:00", ZONED) == [datetime(2013, 1, 31, 10, 15, tzinfo=UTC)]
+    assert fits("2013-01-31T10:15:00Z", ZONED) == [datetime(2013, 1, 31, 10, 15, tzinfo=UTC)]
+    assert fits(date(2013, 1, 31), TIME) == [datetime(2013, 1, 31)]
+    assert fits("2013-01-31", DAY) == [date(2013, 1, 31)]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "told"),
+    [
+        ("soon", TIME, "a holds 'soon', which is no time in ISO 8601"),
+        ("2013-02-30", DAY, "a holds '2013-02-30', which is no date in ISO 8601"),
+        ("2013-01-31T05:15:00", DAY, "which is no date"),
+        (1356998400000, TIME, "a is Int64, not Datetime"),
+        (datetime(2013, 1, 1), ZONED, "a is Datetime"),
+        (1.5, "Int64", "a holds '1.5', which is no Int64"),
+        (300, "Int8", "a holds '300', which is no Int8"),
+        (-1, "UInt8", "a holds '-1', which is no UInt8"),
+        (1e300, "Float32", "a holds '1e\\+300', which is no Float32"),
+        (1, "Boolean", "a is Int64, not Boolean"),
+        (True, "Float64", "a is Boolean, not Float64"),
+        ("1", "Float64", "a is String, not Float64"),
+        (1.0, "String", "a is Float64, not String"),
+        (None, "Float64", "a has 1 null"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_column(value: object, dtype: str, told: str) -> None:
+    with pytest.raises(Invalid, match=told):
+        fits(value, dtype)
+
+
+def test_an_optional_column_may_be_left_out_and_is_null_then() -> None:
+    asked = Signature(inputs=(Field(name="a", dtype="Int64"), Field(name="b", dtype=TIME, nullable=True, optional=True)))
+    found = matched(pl.DataFrame({"a": [1, 2]}), asked)
+    assert found["b"].to_list() == [None, None]
+    assert found["b"].dtype == pl.Datetime("us")
+
+
+def test_a_type_no_model_takes_is_named_with_its_column() -> None:
+    with pytest.raises(Invalid, match="route: A model cannot take"):
+        signature_of(pl.DataFrame({"route": [["JFK", "LGA"]]}), ())
