@@ -195,7 +195,7 @@ def test_too_many_failures_in_a_row_end_the_sweep(client: Client) -> None:
     with pytest.raises(Conflict, match=r"3 trials of the sweep failed in a row: RuntimeError: no data") as told:
         rung.tune(broken, SPACE, trials=50, failures=3, name="broken", client=client)
     assert told.value.code == "tuning.too_many_failures"
-    found = client.tracking.search("tags.`rung.kind` = 'sweep'").items[0]
+    found = client.tracking.search("tags.rung.kind = 'sweep'").items[0]
     assert found.status == "failed"
     assert len(rung.get_sweep(found.id, client=client).rows) == 3
 
@@ -226,7 +226,7 @@ def test_ctrl_c_ends_the_sweep_and_a_resume_repeats_what_was_broken_off(client: 
 
     with pytest.raises(KeyboardInterrupt):
         rung.tune(interrupted, SPACE, trials=6, seed=9, name="bowl", client=client)
-    left = client.tracking.search("tags.`rung.kind` = 'sweep'").items[0]
+    left = client.tracking.search("tags.rung.kind = 'sweep'").items[0]
     assert left.status == "cancelled"
     rows = rung.get_sweep(left.id, client=client).rows
     assert [row.state for row in rows] == ["succeeded"] * 3 + ["cancelled"]
@@ -362,7 +362,7 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(wrong: dict[str, An
     given = {"objective": bowl, "space": SPACE, "trials": 1, "client": client, **wrong}
     with pytest.raises(Invalid, match=words):
         rung.tune(**given)
-    assert not client.tracking.search("tags.`rung.kind` = 'sweep'").items
+    assert not client.tracking.search("tags.rung.kind = 'sweep'").items
 
 
 def test_a_script_that_begins_a_sweep_while_it_is_loaded_is_told_to_guard_it(client: Client, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_an_interrupted_command_line_ends_with_130_and_leaves_no_process(tmp_pat
     assert process.returncode == 130, err
     assert "rung tune resume" in err
     assert not psutil.pid_exists(int(pid.read_text()))
-    sweep = client.tracking.search("tags.`rung.kind` = 'sweep'").items[0]
+    sweep = client.tracking.search("tags.rung.kind = 'sweep'").items[0]
     assert sweep.status == "cancelled"
 
 

@@ -65,7 +65,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _sweep(client: Client) -> Any:
-    return client.tracking.search("tags.`rung.kind` = 'sweep'").items[0]
+    return client.tracking.search("tags.rung.kind = 'sweep'").items[0]
 
 
 def module_objective(trial: rung.Trial) -> float:

@@ -112,7 +112,7 @@ def status(experiments: tuple[str, ...], limit: int) -> None:
     """
     from rung.client.tuning.sweep import sweep_of  # noqa: PLC0415 - see run
 
-    page = client().tracking.search("tags.`rung.kind` = 'sweep'", experiments=experiments, limit=limit)
+    page = client().tracking.search("tags.rung.kind = 'sweep'", experiments=experiments, limit=limit)
     found = [_summary(sweep_of(client(), item), f"{item.experiment}:{item.number}", item.name, rows=False) for item in page.items]
     if state().json:
         show(tuple(found))
