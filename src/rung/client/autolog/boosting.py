@@ -57,9 +57,9 @@ class Training:
         self.data = data
         self.session = Session(library, options, library)
         self.curves = Curves(self.session, options.every_n_steps)
-        self.started = time.perf_counter()
         with quietly("the params could not be logged"):
             self.session.say(params, (data.described,) if data.described is not None and options.datasets else ())
+        self.started = time.perf_counter()
 
     def failed(self, error: BaseException) -> None:
         """Training raised."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import ModuleType
+from typing import Protocol
 
 from rung.client.autolog.patches import Patches
 from rung.core.errors import Invalid
@@ -13,12 +13,11 @@ from rung.core.families import Family
 Hook = Callable[[ModuleType, Patches], None]
 
 
-@dataclass(frozen=True)
-class Autologger:
+class Autologger(Protocol):
     """How one library is watched. ``hooks`` are called once the module they are named by has been imported by somebody."""
 
     hooks: Mapping[str, Hook]
-    spellings: tuple[str, ...] = ()
+    spellings: tuple[str, ...]
 
 
 AUTOLOGGERS: Family[Autologger] = Family("autologgers", "rung.client.autolog.libraries")

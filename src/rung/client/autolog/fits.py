@@ -45,8 +45,8 @@ class Fit:
         self.more = more
         self.at_end: list[Callable[[], None]] = []
         self.session = Session(library, options, type(self.estimator).__name__)
-        self.started = time.perf_counter()
         self._begin()
+        self.started = time.perf_counter()
 
     def _begin(self) -> None:
         inputs: tuple[Input, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ _MOST_PARAMS = 500
 _LONGEST_TEXT = 1000
 _ours: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
 _calls: dict[str, int] = {}
+_opened: deque[str] = deque(maxlen=1000)
 
 
 class Session:
@@ -34,6 +36,7 @@ class Session:
         if found is None:
             found = start_run(options.experiment, title, tags={"rung.autolog": library, **options.tags})
             _ours.add(found)
+            _opened.append(found.id)
         self.run = found
         self.nth = _calls[self.run.id] = _calls.get(self.run.id, 0) + 1
         self.model: str | None = None
@@ -80,6 +83,11 @@ class Session:
             self.run.finish(*status_of(error))
         if len(_calls) > 10_000:  # noqa: PLR2004 - a long-lived process with many runs
             _calls.pop(next(iter(_calls)))
+
+
+def opened_runs() -> list[str]:
+    """Ids of the last thousand runs that were opened for a call."""
+    return list(_opened)
 
 
 def log_later(run: ActiveRun, metrics: Mapping[str, float], step: int, model: str | None) -> None:

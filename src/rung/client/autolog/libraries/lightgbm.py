@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from rung.client.autolog.boosting import Crossing, Curves, Data, Training, curves_inside, log_best
-from rung.client.autolog.family import AUTOLOGGERS, Autologger
+from rung.client.autolog.family import AUTOLOGGERS, Hook
 from rung.client.autolog.fits import Fit
 from rung.client.autolog.guard import inside, observed, quietly
 from rung.client.autolog.measuring import follow
@@ -118,4 +118,9 @@ def _data(dataset: Any, called: str) -> Data:
     return Data(example, described(table, called or "train_set", target=label, names=names))
 
 
-AUTOLOGGERS.add(LIBRARY, Autologger(hooks={"lightgbm": _library}))
+@AUTOLOGGERS.member(LIBRARY)
+class LightGbm:
+    """``train``, ``cv`` and the estimators of LightGBM, with a curve an iteration."""
+
+    hooks: Mapping[str, Hook] = {"lightgbm": _library}
+    spellings: tuple[str, ...] = ()

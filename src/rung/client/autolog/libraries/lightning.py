@@ -6,11 +6,12 @@ import contextlib
 import importlib.util
 import time
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rung.client.autolog.family import AUTOLOGGERS, Autologger
+from rung.client.autolog.family import AUTOLOGGERS, Hook
 from rung.client.autolog.guard import inside, observed, quietly
 from rung.client.autolog.later import Fitted
 from rung.client.autolog.options import Options, options_of
@@ -222,4 +223,9 @@ def _input(dataset: Any) -> Input | None:
     return described(tables[0], "train_dataloader", target=tables[1] if len(tables) > 1 else None)
 
 
-AUTOLOGGERS.add(LIBRARY, Autologger(hooks={"lightning.pytorch": _library, "pytorch_lightning": _library}, spellings=("pytorch_lightning",)))
+@AUTOLOGGERS.member(LIBRARY)
+class Lightning:
+    """Lightning's ``Trainer``: settings, epochs, steps, checkpoint and weights of a fit."""
+
+    hooks: Mapping[str, Hook] = {"lightning.pytorch": _library, "pytorch_lightning": _library}
+    spellings: tuple[str, ...] = ("pytorch_lightning", "pytorch-lightning")

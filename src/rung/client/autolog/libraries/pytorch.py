@@ -6,11 +6,12 @@ An optimizer only speaks to a run that is open; a ``SummaryWriter`` opens one if
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from rung.client.active import ActiveRun
-from rung.client.autolog.family import AUTOLOGGERS, Autologger
+from rung.client.autolog.family import AUTOLOGGERS, Hook
 from rung.client.autolog.guard import Nobody, inside, quietly
 from rung.client.autolog.options import Options, options_of
 from rung.client.autolog.patches import Original, Patches, bound
@@ -116,10 +117,13 @@ def _session(options: Options, writer: Any) -> Session:
     return held
 
 
-AUTOLOGGERS.add(
-    LIBRARY,
-    Autologger(
-        hooks={"torch.optim.optimizer": _optimizers, "torch.utils.tensorboard.writer": _writer, "tensorboardX.writer": _writer},
-        spellings=("torch",),
-    ),
-)
+@AUTOLOGGERS.member(LIBRARY)
+class PyTorch:
+    """Scripts without a trainer: what they write for TensorBoard, and the settings of their optimizers."""
+
+    hooks: Mapping[str, Hook] = {
+        "torch.optim.optimizer": _optimizers,
+        "torch.utils.tensorboard.writer": _writer,
+        "tensorboardX.writer": _writer,
+    }
+    spellings: tuple[str, ...] = ("torch",)

@@ -6,11 +6,12 @@ Estimators of other libraries and the user's own count too: whatever derives fro
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from rung.client.autolog import searches
-from rung.client.autolog.family import AUTOLOGGERS, Autologger
+from rung.client.autolog.family import AUTOLOGGERS, Hook
 from rung.client.autolog.fits import Fit, can_predict
 from rung.client.autolog.guard import Nobody, inside, nested, observed, quietly
 from rung.client.autolog.measuring import MEASURES, follow, measuring
@@ -124,15 +125,14 @@ def _in_thread(original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
         inside.reset(token)
 
 
-AUTOLOGGERS.add(
-    LIBRARY,
-    Autologger(
-        hooks={
-            "sklearn.base": _estimators,
-            "sklearn.metrics": _metrics,
-            "sklearn.model_selection": _validation,
-            "sklearn.utils.parallel": _parallel,
-        },
-        spellings=("scikit-learn", "scikit_learn"),
-    ),
-)
+@AUTOLOGGERS.member(LIBRARY)
+class ScikitLearn:
+    """Fits, searches, scores and metrics of scikit-learn, and of whatever derives from its ``BaseEstimator``."""
+
+    hooks: Mapping[str, Hook] = {
+        "sklearn.base": _estimators,
+        "sklearn.metrics": _metrics,
+        "sklearn.model_selection": _validation,
+        "sklearn.utils.parallel": _parallel,
+    }
+    spellings: tuple[str, ...] = ("scikit-learn", "scikit_learn")

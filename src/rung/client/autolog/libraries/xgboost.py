@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from rung.client.autolog.boosting import Crossing, Curves, Data, Training, curves_inside, log_best
-from rung.client.autolog.family import AUTOLOGGERS, Autologger
+from rung.client.autolog.family import AUTOLOGGERS, Hook
 from rung.client.autolog.fits import Fit
 from rung.client.autolog.guard import inside, observed, quietly
 from rung.client.autolog.measuring import follow
@@ -132,4 +133,9 @@ def _rows(matrix: Any, names: list[str]) -> pl.DataFrame:
     return pl.DataFrame({name: table[:, place] for place, name in enumerate(names)})
 
 
-AUTOLOGGERS.add(LIBRARY, Autologger(hooks={"xgboost": _library}))
+@AUTOLOGGERS.member(LIBRARY)
+class XgBoost:
+    """``train``, ``cv`` and the estimators of XGBoost, with a curve an iteration."""
+
+    hooks: Mapping[str, Hook] = {"xgboost": _library}
+    spellings: tuple[str, ...] = ()
