@@ -17,28 +17,14 @@ from rung.client.tracking import TrackingVerbs
 from rung.core.clock import SystemClock
 from rung.core.errors import Invalid
 from rung.core.ids import new_id
-from rung.core.records import Record
 from rung.core.references import Task
+from rung.registry.manifest import EXAMPLE, MANIFEST, Manifest
 from rung.registry.packing import Packed, as_polars, pack
-from rung.registry.records import Class, ModelFile, RegisterVersion, Signature
+from rung.registry.records import ModelFile, RegisterVersion
 from rung.tracking.logged import CreateLoggedModel, LoggedModel, UpdateLoggedModel
 from rung.tracking.records import LogBatch, ModelLink
 
-MANIFEST = "rung.json"
-_EXAMPLE = "example.parquet"
 LOGGED_AS, VERSION = "rung.logged_model", "rung.version"
-
-
-class Manifest(Record):
-    """What ``rung.json`` of a logged model says."""
-
-    format: str
-    files: tuple[ModelFile, ...]
-    task: Task
-    signature: Signature
-    classes: tuple[Class, ...] = ()
-    label: str = ""
-    libraries: dict[str, str] = {}
 
 
 def log_model(
@@ -91,7 +77,7 @@ def log_model(
     )  # fmt: skip
     run.keep(owner, msgspec.json.format(msgspec.json.encode(manifest), indent=2), MANIFEST)
     if keep_example and packed.example is not None:
-        run.keep(owner, packed.example, _EXAMPLE)
+        run.keep(owner, packed.example, EXAMPLE)
     run.ask(LogBatch(run=run.id, batch=new_id(), models=(ModelLink(model=model.id),)))
     version = _registered(run, register_as, manifest, model.id) if register_as else ""
     ready = UpdateLoggedModel(model=model.id, status="ready", tags={VERSION: version} if version else {})

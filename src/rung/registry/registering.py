@@ -13,6 +13,7 @@ from rung.core.requests import handles
 from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.registry.loading import load
+from rung.registry.manifest import EXAMPLE, MANIFEST, read_manifest
 from rung.registry.moving import enter_version, live_version, store_of
 from rung.registry.notifying import notify
 from rung.registry.rules import check_version, completed, folder_digest, merged, version_digest
@@ -176,6 +177,8 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
     draft = replaced(draft, size_bytes=sum(file.size_bytes for file in found.files.values()))
     if not found.files:
         return draft
+    if MANIFEST in found.files and "MLmodel" not in found.files:
+        return _ours(scope, draft, found)
     try:
         folder = {path: FolderFile(digest=file.digest, size_bytes=file.size_bytes) for path, file in found.files.items()}
         told = interpret(folder, scope.blobs.get, _unpickling(scope))
@@ -191,6 +194,22 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
     if told.made:
         draft = replaced(draft, tags={**draft.tags, "rung.from_pickle": "true"})
     return replaced(draft, digest=version_digest(draft)) if draft.format else draft
+
+
+def _ours(scope: Scope, draft: r.ModelVersion, found: _Found) -> r.ModelVersion:
+    """What Rung's own log_model kept."""
+    try:
+        told = read_manifest({path: (file.digest, file.size_bytes) for path, file in found.files.items()}, scope.blobs.get)
+        example = found.files.get(EXAMPLE)
+        made: r.ModelVersion = replaced(
+            draft, format=told.format, files=told.files, signature=told.signature, task=told.task, classes=told.classes, label=told.label,
+            libraries=told.libraries, input_example=example.digest if example else "",
+        )  # fmt: skip
+        check_version(made, None)
+        load(scope.blobs, made)
+    except RungError as error:
+        return replaced(draft, unservable=_line(error))
+    return replaced(made, digest=version_digest(made))
 
 
 def _unpickling(scope: Scope) -> Callable[[bytes], tuple[str, dict[str, bytes]]] | None:

@@ -43,13 +43,13 @@ def folder_digest(source: str, files: Iterable[tuple[str, str]]) -> str:
     return digest_of_value([source, sorted(files)])
 
 
-def check_version(request: RegisterVersion, model: Model | None) -> None:
+def check_version(request: RegisterVersion | ModelVersion, model: Model | None) -> None:
     """Raise Invalid or Conflict when parts of a version contradict each other or its model."""
     if model is not None and model.task not in {None, request.task}:
         raise Conflict(
             f"Model {model.name!r} is {model.task}, not {request.task}.", code="registry.other_task", hint="Choose another name."
         )
-    wanted = {"binary": 2, "regression": 0}.get(request.task)
+    wanted = {"binary": 2, "regression": 0}.get(request.task or "")
     if (wanted is not None and len(request.classes) != wanted) or (request.task == "multiclass" and len(request.classes) < 2):  # noqa: PLR2004
         raise Invalid(
             f"A {request.task} model cannot have {len(request.classes)} classes.",

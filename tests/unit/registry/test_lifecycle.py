@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+import rung
 from rung.app.local import LocalTransport
 from rung.client.client import Client
 from rung.core.digests import digest_of
@@ -19,6 +20,7 @@ from rung.governance.records import Role
 from rung.registry import approvals as a
 from rung.registry import logged as lg
 from rung.registry import records as r
+from rung.tracking.artifacts import LogArtifact
 from rung.tracking.logged import CreateLoggedModel
 
 RNG = np.random.default_rng(3)
@@ -319,6 +321,42 @@ def test_a_version_of_a_logged_model_comes_from_its_run(client: Client) -> None:
     assert "No files were found" in version.unservable
     edges = {(edge.source.kind, edge.source.id, edge.relation) for edge in client.governance.trace("model_version", "late:1").edges}
     assert {("run", run, "produced"), ("logged_model", made.id, "registered_as")} <= edges
+
+
+def test_what_our_own_sdk_logged_is_registered_from_its_address(client: Client) -> None:
+    with rung.start_run("train", client=client) as run:
+        logged = rung.log_model(MODEL, example=FRAME.select("x", "z"), label="late")
+    version = client.registry.register_logged("late", f"models:/m-{logged.id}")
+    assert (version.run_id, version.format, version.task, version.label, version.unservable) == (run.id, "skops", "binary", "late", "")
+    assert client.registry.input_example("late").columns == ["x", "z"]
+    assert client.registry.predictor("late").predict_scores(FRAME.select("x", "z").head(3)).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "why"),
+    [
+        (b"{", "cannot be read"), (b"[]", "cannot be read"), (b"{}", "cannot be read"), (b"\xff", "cannot be read"),
+        (b'{"format":"skops","files":[],"task":"binary","signature":{"inputs":[]}}', "none at all"),
+        (
+            b'{"format":"skops","files":[{"path":"a","digest":"blake3:%s","size_bytes":1}],"task":"binary","signature":{"inputs":[]}}' % (b"0" * 64),
+            "not beside it: a",
+        ),
+        (
+            b'{"format":"no such","files":[{"path":"f","digest":"DIGEST","size_bytes":1}],"task":"binary","classes":[0,1],'
+            b'"signature":{"inputs":[{"name":"x","dtype":"Float64"}]}}', "no such",
+        ),
+        (b'{"format":"skops","files":[{"path":"f","digest":"DIGEST","size_bytes":1}],"task":"binary","signature":{"inputs":[]}}', "0 classes"),
+    ],
+)  # fmt: skip
+def test_a_forged_manifest_makes_a_version_that_answers_nobody(client: Client, manifest: bytes, why: str) -> None:
+    run = client.tracking.start("train").id
+    made = client.transport.call(CreateLoggedModel(name="model", run=run))
+    held = client.transport.put_blob(b"x")
+    for path, data in (("f", b"x"), ("rung.json", manifest.replace(b"DIGEST", held.encode()))):
+        client.transport.call(LogArtifact(owner=f"m-{made.id}", path=path, digest=client.transport.put_blob(data), size_bytes=len(data)))
+    version = client.registry.register_logged("late", f"models:/m-{made.id}")
+    assert why in version.unservable
+    assert version.format == ""
 
 
 def test_a_notebook_shows_models_and_versions(flights: Client) -> None:
