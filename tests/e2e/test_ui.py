@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import rung
 from rung.client.client import Client
 from rung.core.errors import NotFound
+from tests.e2e.browsing import chromium, tab
 from tests.e2e.seeding import MARKUP, seed
 from tests.servers import RunningServer, wait_until
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-ARGUMENTS += ["--disable-component-update", "--disable-sync"]
 PLACES = (
     "/",
     "/maturity",
     "/datasets",
     "/features",
     "/pipelines",
+    "/experiments",
     "/runs",
     "/models",
     "/deployments",
@@ -53,25 +52,15 @@ def prediction(server: RunningServer, client: Client) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(_chromium()), args=ARGUMENTS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def page(browser: Browser, server: RunningServer, prediction: str) -> Iterator[Page]:
     """A tab with a session; at the end, nothing may have been written to its console."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    tab = context.new_page()
-    said: list[str] = []
-    tab.on("console", lambda message: said.append(f"{tab.url}: {message.text}") if message.type in {"error", "warning"} else None)
-    tab.on("pageerror", lambda error: said.append(f"{tab.url}: {error}"))
-    tab.on("dialog", lambda dialog: (said.append(f"{tab.url}: a dialog said {dialog.message}"), dialog.dismiss()))
-    tab.goto(f"{server.url}/login?token={server.token}")
-    yield tab
-    context.close()
-    assert said == []
+    with tab(browser, server.url, server.token) as opened:
+        yield opened
 
 
 def test_every_page_that_is_linked_answers_and_fits_a_phone(page: Page, server: RunningServer, prediction: str) -> None:
@@ -206,11 +195,3 @@ def _known(client: Client, pipeline: str) -> bool:
     except NotFound:
         return False
     return True
-
-
-def _chromium() -> Path:
-    found = [
-        path for path in (Path("/usr/bin/chromium"), Path("/usr/bin/chromium-browser"), Path("/usr/bin/google-chrome")) if path.exists()
-    ]
-    assert found, "Chromium is needed: apt-get install chromium"
-    return found[0]

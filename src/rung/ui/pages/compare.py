@@ -101,10 +101,15 @@ def _patterns(
         f"Params and {metric}, a line a run.",
         axes,
         marks,
-        "Darker is higher on the last axis. Rest the pointer on a line to see its run; click to open it.",
+        "A stronger colour is higher on the last axis. Rest the pointer on a line to see its run; click to open it.",
     )
     dots = scatter_chart(
-        f"{_short(y)} over {_short(x)}.", _axis(held, x), _axis(held, y), _axis(held, shade), marks, f"Darker is higher in {_short(shade)}."
+        f"{_short(y)} over {_short(x)}.",
+        _axis(held, x),
+        _axis(held, y),
+        _axis(held, shade),
+        marks,
+        f"A stronger colour is higher in {_short(shade)}.",
     )
     blocks: list[object] = [Charts([along], "Parallel coordinates"), Charts([dots], "Scatter")]
     if found:
@@ -138,7 +143,8 @@ def _values(held: Sequence[Run], *, everything: bool) -> list[object]:
     """Params and metrics: names down and runs across for few runs, runs down for many."""
     facts: list[tuple[str, str, list[object]]] = []
     for group in ("params", "metrics", "tags"):
-        names = sorted({key for run in held for key in getattr(run, group) if not key.startswith("mlflow.")})
+        keys = {key for run in held for key in getattr(run, group) if not key.startswith("mlflow.")}
+        names = sorted(keys, key=lambda key: (key.startswith("system/"), key))
         facts += [(group[:-1], name, [getattr(run, group).get(name) for run in held]) for name in names]
     shown = [fact for fact in facts if everything or _differs(fact[2])]
     if len(held) <= _SIDE:

@@ -120,7 +120,7 @@
     const u = chart.plot; if (!u) return;
     const idx = u.cursor.idx, over = idx !== null && idx !== undefined && u.cursor.left >= 0, rows = [];
     u.series.forEach(function (s, i) {
-      if (i === 0 || !s.label) return;
+      if (i === 0 || !s.of) return;
       const column = u.data[i]; let at = over ? idx : column.length - 1;
       while (at >= 0 && (column[at] === null || column[at] === undefined) && (!over || idx - at < 200)) at -= 1;
       const value = at >= 0 ? column[at] : null;

@@ -1,0 +1,44 @@
+"""Chromium for tests: headless, and tabs that tell of everything that should not have happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+_ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+_PLACES = (Path("/usr/bin/chromium"), Path("/usr/bin/chromium-browser"), Path("/usr/bin/google-chrome"))
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser of the machine."""
+    found = [path for path in _PLACES if path.exists()]
+    assert found, "Chromium is needed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=str(found[0]), args=_ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def tab(browser: Browser, url: str, token: str, *, width: int = 1440) -> Iterator[Page]:
+    """A tab with a session. At the end nothing may have been written to its console but by artifacts, in their sandbox."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    said: list[str] = []
+    opened.on("console", lambda message: said.append(f"{opened.url}: {message.text}") if _is_ours(message) else None)
+    opened.on("pageerror", lambda error: said.append(f"{opened.url}: {error}"))
+    opened.on("dialog", lambda dialog: (said.append(f"{opened.url}: a dialog said {dialog.message}"), dialog.dismiss()))
+    opened.goto(f"{url}/login?token={token}")
+    yield opened
+    context.close()
+    assert not said, said
+
+
+def _is_ours(message: ConsoleMessage) -> bool:
+    return message.type in {"error", "warning"} and "/raw/" not in message.location["url"]
