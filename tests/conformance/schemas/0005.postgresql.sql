@@ -822,7 +822,7 @@ CREATE TABLE metric_batch (
 );
 
 CREATE TABLE artifact (
-	owner VARCHAR(34) NOT NULL, 
+	owner VARCHAR(40) NOT NULL, 
 	path VARCHAR(1000) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
 	digest VARCHAR(80) NOT NULL, 

@@ -91,7 +91,7 @@ Table(
     Index("ix_metric_latest_value", "project", "experiment_number", "key", "value", "run"),
 )  # fmt: skip
 Table(
-    "artifact", _META, Column("owner", String(34), nullable=False), Column("path", String(1000), nullable=False), _id("project"),
+    "artifact", _META, Column("owner", String(40), nullable=False), Column("path", String(1000), nullable=False), _id("project"),
     Column("digest", String(80), nullable=False), Column("size_bytes", BigInteger, nullable=False), Column("media_type", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False), PrimaryKeyConstraint("owner", "path", "project"),
 )  # fmt: skip

@@ -155,7 +155,7 @@ LATEST = table(
 BATCH = table("metric_batch", id_column("run"), id_column("batch"))
 ARTIFACT = table(
     "artifact",
-    Column("owner", String(34), primary_key=True, nullable=False),
+    Column("owner", String(40), primary_key=True, nullable=False),
     Column("path", String(1000), primary_key=True, nullable=False),
     Column("project", String(32), primary_key=True, nullable=False),
     Column("digest", String(80), nullable=False, info={"blobs": ("",)}),
