@@ -1,4 +1,4 @@
-"""Sends what webhooks are to be told, in a thread of its own: a slow receiver keeps nobody else waiting."""
+"""Sends what webhooks are to be told, in threads of its own: a slow receiver keeps neither the engine nor another project waiting."""
 
 from __future__ import annotations
 
@@ -13,44 +13,43 @@ from rung.registry.webhooks import DeliverWebhooks
 
 _log = logging.getLogger("rung.engine")
 _LOOK_S = 1.0
+_SIDE_BY_SIDE = 4
 
 
 class Postman:
-    """Looks for due messages every second while idle, at once while there are more."""
+    """Looks for due messages every second while idle, at once while there are more; one round a project at a time."""
 
     def __init__(self, platform: Host) -> None:
         self._platform = platform
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rung-postman")
-        self._out: Future[int] | None = None
+        self._pool = ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE, thread_name_prefix="rung-postman")
+        self._out: dict[str, Future[int]] = {}
         self._look_at = 0.0
 
     def tick(self) -> bool:
         """One look; whether something was sent since the last one, or is under way."""
-        if self._out is not None:
-            if not self._out.done():
-                return False
-            sent, self._out = self._out.result(), None
-            if sent:
-                self._look_at = 0.0
-                return True
+        sent = 0
+        for project in [name for name, out in self._out.items() if out.done()]:
+            sent += self._out.pop(project).result()
+        if sent:
+            self._look_at = 0.0
+            return True
         now = time.monotonic()
         if now < self._look_at:
             return False
         self._look_at = now + _LOOK_S
         due = self._platform.database.read(lambda c: projects_with_due(c, self._platform.clock.now()))
-        if due:
-            self._out = self._pool.submit(self._round, due)
-        return bool(due)
+        fresh = [project for project in due if project not in self._out]
+        for project in fresh:
+            self._out[project] = self._pool.submit(self._round, project)
+        return bool(fresh)
 
     def close(self) -> None:
-        """Let the round under way end; what is not sent stays due."""
+        """Let the rounds under way end; what is not sent stays due."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _round(self, projects: list[str]) -> int:
-        sent = 0
-        for project in projects:
-            try:
-                sent += ServiceTransport(self._platform, project).call(DeliverWebhooks())
-            except RungError as error:
-                _log.warning("webhooks of project %s: %s", project, error)
-        return sent
+    def _round(self, project: str) -> int:
+        try:
+            return ServiceTransport(self._platform, project).call(DeliverWebhooks())
+        except RungError as error:
+            _log.warning("webhooks of project %s: %s", project, error)
+            return 0

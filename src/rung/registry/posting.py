@@ -13,6 +13,9 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -20,6 +23,7 @@ from rung.core.errors import Invalid
 
 TIMEOUT_S = 10.0
 _MOST_READ = 2000
+_EMBEDDING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))  # NAT64, and the old way of writing IPv4
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -64,15 +68,20 @@ def checked_address(url: str, *, allow_private: bool) -> tuple[SplitResult, str]
 
 
 def post(url: str, body: str, headers: dict[str, str], *, allow_private: bool, timeout_s: float = TIMEOUT_S) -> Reply:
-    """Send a message and read the start of what comes back."""
+    """Send a message and read the start of what comes back. After ``timeout_s`` in all it is broken off, however busy the line is."""
     try:
         parts, address = checked_address(url, allow_private=allow_private)
     except Invalid as error:
         return Reply(status=None, error=error.message)
     port = parts.port or _PORTS[parts.scheme]
     connection = http.client.HTTPConnection(parts.hostname or "", port, timeout=timeout_s)
+    late = time.monotonic() + timeout_s
+    watch: threading.Timer | None = None
     try:
-        connection.sock = socket.create_connection((address, port), timeout=timeout_s)
+        connection.sock = plain = socket.create_connection((address, port), timeout=timeout_s)
+        watch = threading.Timer(max(0.1, late - time.monotonic()), _hang_up, [plain.dup()])
+        watch.daemon = True
+        watch.start()
         if parts.scheme == "https":
             connection.sock = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=parts.hostname)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
@@ -82,9 +91,19 @@ def post(url: str, body: str, headers: dict[str, str], *, allow_private: bool, t
         reply = connection.getresponse()
         return Reply(status=reply.status, body=reply.read(_MOST_READ).decode("utf-8", "replace").replace("\x00", ""))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Reply(status=None, error=f"{type(error).__name__}: {error}"[:500])
+        slow = f"no answer within {timeout_s:g} s" if time.monotonic() >= late else str(error)
+        return Reply(status=None, error=f"{type(error).__name__}: {slow}"[:500])
     finally:
+        if watch is not None:
+            watch.cancel()
         connection.close()
+
+
+def _hang_up(line: socket.socket) -> None:
+    """End a connection under whoever still reads from it."""
+    with suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+    line.close()
 
 
 def _parts(url: str) -> SplitResult:
@@ -104,5 +123,16 @@ def _parts(url: str) -> SplitResult:
 
 def _is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
-    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    return found.is_global and not found.is_multicast and (inner is None or (inner.is_global and not inner.is_multicast))
+    behind = [found, *_inner(found)]
+    return all(one.is_global and not one.is_multicast and not one.is_reserved for one in behind)
+
+
+def _inner(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses an IPv6 address may be turned into on its way."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    teredo = address.teredo or ()
+    found = [address.ipv4_mapped, address.sixtofour, *teredo]
+    if any(address in network for network in _EMBEDDING):
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [one for one in found if one is not None]

@@ -6,8 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +26,7 @@ from rung.core.errors import Conflict, Invalid, NotFound
 from rung.core.settings import load_settings
 from rung.engine.loop import Engine
 from rung.registry.hooking import PAUSES_S
-from rung.registry.posting import checked_address, signature
+from rung.registry.posting import checked_address, post, signature
 from rung.registry.webhooks import EXAMPLES, DeliverWebhooks, WebhookEvent
 
 SECRET = "correct horse"
@@ -274,12 +277,33 @@ def test_the_secret_is_in_no_answer_and_not_in_the_audit_trail(open_inside: Loca
         "http://127.0.0.1/x", "https://127.0.0.1/x", "https://localhost/x", "https://[::1]/x", "https://10.0.0.1/x", "https://169.254.169.254/x",
         "https://0.0.0.0/x", "https://[::ffff:10.0.0.1]/x", "https://192.168.1.1:8443/x", "ftp://example.org/x", "https:///x",
         "https://user:pass@example.org/x", "file:///etc/passwd", "https://2130706433/", "https://example.org:99999/", "http://93.184.216.34/",
-        "https://[fd00::1]/", "https://100.64.0.1/", "https://224.0.0.1/",
+        "https://[fd00::1]/", "https://100.64.0.1/", "https://224.0.0.1/", "https://[64:ff9b::7f00:1]/", "https://[::10.0.0.1]/",
+        "https://[2002:7f00:1::1]/", "https://[fe80::1%25eth0]/", "https://255.255.255.255/", "https://240.0.0.1/", "https://0x7f.1/",
     ],
 )  # fmt: skip
 def test_an_address_inside_is_refused(client: Client, url: str) -> None:
     with pytest.raises(Invalid):
         client.webhooks.create("ci", url, ["run.finished"])
+
+
+def test_a_receiver_that_drips_is_hung_up_on() -> None:
+    line = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with suppress(OSError), line.accept()[0] as caller:
+            for _ in range(100):
+                caller.sendall(b"H")
+                time.sleep(0.1)
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    before = time.monotonic()
+    reply = post(f"http://127.0.0.1:{line.getsockname()[1]}/", "{}", {}, allow_private=True, timeout_s=1.0)
+    assert time.monotonic() - before < 5
+    assert not reply.taken
+    assert "no answer within 1 s" in reply.error
+    dripping.join()
+    line.close()
 
 
 def test_a_public_address_is_let_pass() -> None:
