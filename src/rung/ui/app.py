@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ HERE = Path(__file__).parent
 STATUS = {"not_found": 404, "already_exists": 409, "invalid": 422, "conflict": 409, "denied": 403, "unavailable": 503}
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
 _MOST_FORM = 200_000
+_PROJECT = "x-rung-project"  # the server puts the project of ``/p/<project>/…`` there; a test holds both to one name
+_LINKS = re.compile(r'(\s(?:href|action|formaction|src|hx-get|data-curve)=")/(?!static/)')
 _LISTS = {"run"}  # fields that come once for each box that is ticked; they become lines
 POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
@@ -110,7 +113,7 @@ def _act_route(act: Callable[[Visit, dict[str, str]], str], make_transport: Make
             target = await to_thread.run_sync(act, Visit(make_transport(request), {}, {}), form)
         except RungError as error:
             return _failed(request, error, as_json=False)
-        return RedirectResponse(target, 303, HEADERS)
+        return RedirectResponse(_prefix(request) + target, 303, HEADERS)
 
     return answer
 
@@ -126,7 +129,16 @@ def _html(request: Request, page: Page, status: int = 200) -> Response:
         json_address=("/index" if request.url.path == "/" else request.url.path) + ".json",
         form_token=session.form_token(token) if token else "",
     )
+    prefix = _prefix(request)
+    if prefix:  # quotes in what users wrote are escaped, so only our own attributes match
+        text = _LINKS.sub(lambda found: f"{found[1]}{prefix}/", text)
     return Response(text, status, HEADERS, "text/html")
+
+
+def _prefix(request: Request) -> str:
+    """What stands before every address of a project that is named in front of the path; empty in the token's own project."""
+    project = request.headers.get(_PROJECT, "")
+    return f"/p/{quote(project, safe='')}" if project else ""
 
 
 def _failed(request: Request, error: RungError, *, as_json: bool) -> Response:
@@ -137,7 +149,7 @@ def _failed(request: Request, error: RungError, *, as_json: bool) -> Response:
         body = {"error": {"kind": error.kind, "code": error.code, "message": error.message, "hint": error.hint}}
         return Response(msgspec.json.encode(body), status, HEADERS, "application/json")
     if status == 401:  # noqa: PLR2004
-        target = request.url.path if request.method == "GET" else "/"
+        target = _prefix(request) + (request.url.path if request.method == "GET" else "/")
         return RedirectResponse(f"/login?next={quote(target)}", 303, HEADERS)
     page = Page(
         "Something is missing" if error.kind == "not_found" else "That did not work",

@@ -16,6 +16,11 @@ from rung.ui.words import MISSING, link, pill, when
 _PAGE = 100
 _EMPTY = 'import rung\n\nwith rung.start_run(experiment="first"):\n    rung.log_metric("auc", 0.71)'
 
+_MAKE = Part(
+    "fold.html",
+    {"title": "Make an experiment", "forms": [Form("/act/make-experiment", "Make", {}, (("name", "Name", ""), ("note", "Note", "")))]},
+)
+
 
 def experiments(visit: Visit) -> Page:
     """Experiments, newest first; deleted ones where the address asks for them."""
@@ -35,11 +40,20 @@ def experiments(visit: Visit) -> Page:
     if not found.items:
         head = "No experiment is deleted." if deleted else "No experiment has been made yet."
         blank = Empty("An experiment is a question that runs try to answer.", "rung experiments list", _EMPTY)
-        return Page("Experiments", head, [below] if deleted else [blank, below], "rung experiments list", data)
+        return Page("Experiments", head, [below] if deleted else [blank, _MAKE, below], "rung experiments list", data)
     rows = [_row(item, sizes[item.number]) for item in found.items]
     head = f"{words.many(len(rows), 'deleted experiment' if deleted else 'experiment')} with {words.many(sum(s.runs for s in sizes.values()), 'run')}."
     table = Table(("experiment", "runs", "newest run", "note", "made", "by"), rows)
-    return Page("Experiments", head, [table, below], "rung experiments list", data, live=not deleted, refresh_s=15)
+    return Page(
+        "Experiments",
+        head,
+        [table],
+        "rung experiments list",
+        data,
+        live=not deleted,
+        refresh_s=15,
+        still=[below] if deleted else [_MAKE, below],
+    )
 
 
 def experiment(visit: Visit) -> Page:

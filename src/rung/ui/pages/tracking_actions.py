@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from rung.core.errors import Invalid
-from rung.tracking.records import DeleteExperiment, DeleteRun, LogBatch, RestoreExperiment, RestoreRun, UpdateExperiment, UpdateRun
+from rung.tracking.records import (
+    CreateExperiment,
+    DeleteExperiment,
+    DeleteRun,
+    LogBatch,
+    RestoreExperiment,
+    RestoreRun,
+    UpdateExperiment,
+    UpdateRun,
+)
 from rung.tracking.views import DeleteView, SaveView
 from rung.ui import words
 from rung.ui.blocks import Visit
@@ -22,7 +32,7 @@ def rename_run(visit: Visit, form: dict[str, str]) -> str:
 def note_run(visit: Visit, form: dict[str, str]) -> str:
     """Write a note on a run."""
     run = _given(form, "run")
-    visit.ask(LogBatch(run=run, tags={_NOTE: form.get("note", "")}))
+    visit.ask(LogBatch(run=run, tags={_NOTE: _note(form)}))
     return words.address("runs", run)
 
 
@@ -89,9 +99,14 @@ def delete_view(visit: Visit, form: dict[str, str]) -> str:
     return _back(form)
 
 
+def make_experiment(visit: Visit, form: dict[str, str]) -> str:
+    """Make an experiment."""
+    return words.address("experiments", visit.ask(CreateExperiment(name=_given(form, "name"), note=_note(form))).number)
+
+
 def change_experiment(visit: Visit, form: dict[str, str]) -> str:
     """Rename an experiment or write its note."""
-    held = visit.ask(UpdateExperiment(number=_number(form), name=_given(form, "name"), note=form.get("note", "")))
+    held = visit.ask(UpdateExperiment(number=_number(form), name=_given(form, "name"), note=_note(form)))
     return words.address("experiments", held.number)
 
 
@@ -108,7 +123,7 @@ def restore_experiment(visit: Visit, form: dict[str, str]) -> str:
 TRACKING: dict[str, Callable[[Visit, dict[str, str]], str]] = {
     "rename-run": rename_run, "note-run": note_run, "tag-run": tag_run, "delete-run": delete_run, "restore-run": restore_run,
     "compare-runs": compare_runs, "delete-runs": delete_runs, "restore-runs": restore_runs, "tag-runs": tag_runs, "save-view": save_view,
-    "delete-view": delete_view, "change-experiment": change_experiment, "delete-experiment": delete_experiment,
+    "delete-view": delete_view, "make-experiment": make_experiment, "change-experiment": change_experiment, "delete-experiment": delete_experiment,
     "restore-experiment": restore_experiment,
 }  # fmt: skip
 
@@ -123,8 +138,13 @@ def _selected(form: dict[str, str]) -> tuple[str, ...]:
 
 def _back(form: dict[str, str]) -> str:
     """The page of ours the form came from."""
-    target = form.get("back", "")
+    target = re.sub(r"^/p/[^/]+(?=/)", "", form.get("back", ""))  # the answer is led back into the project it came from
     return target if target.startswith(("/runs", "/experiments")) and "\\" not in target and not target.startswith("//") else "/runs"
+
+
+def _note(form: dict[str, str]) -> str:
+    """A text of many lines, whose ends browsers write in their own way."""
+    return form.get("note", "").replace("\r\n", "\n").strip()
 
 
 def _given(form: dict[str, str], name: str) -> str:

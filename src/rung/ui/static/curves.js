@@ -7,6 +7,7 @@
   const settings = new URLSearchParams(location.search);
   const state = { smooth: Math.min(0.99, Math.max(0, Number(settings.get("smooth")) || 0)), log: settings.get("log") === "1", x: settings.get("x") || "step" };
   const charts = [];
+  const project = (/^\/p\/[^/]+(?=\/)/.exec(location.pathname) || [""])[0];
 
   function css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
   function colour(index) { return css("--s" + (index % 6)); }
@@ -133,7 +134,7 @@
     for (const row of rows.slice(0, READ)) {
       const item = document.createElement("li"), mark = document.createElement("span"), name = document.createElement(row.s.of && row.s.of.href && total > 1 ? "a" : "span"), value = document.createElement("b");
       mark.className = "swatch"; mark.style.color = typeof row.s.stroke === "function" ? row.s._stroke || "" : row.s.stroke; if (row.s.dash) mark.className += " dashed";
-      name.textContent = total > 1 ? row.s.label : ""; if (name.tagName === "A") name.href = row.s.of.href;
+      name.textContent = total > 1 ? row.s.label : ""; if (name.tagName === "A") name.href = project + row.s.of.href;
       value.textContent = " " + told(row.value); item.append(mark, name, value); list.append(item);
     }
     if (total > READ) { const more = document.createElement("li"); more.className = "muted"; more.textContent = (total - READ) + " more lines"; list.append(more); }
