@@ -55,14 +55,15 @@ def within(seconds: float, work: Callable[[], Any]) -> None:
         raise raised[0]
 
 
-def test_an_index_that_cannot_be_written_fails_the_put_and_not_the_next_one(tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_written_fails_the_put_and_not_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rung.storage.blobs.pack_index._BUSY_S", 0.1)
     blobs = opened(tmp_path)
     blobs.put(b"first")
     other = sqlite3.connect(tmp_path / "packs" / "index.db", isolation_level=None)
-    other.execute("CREATE TRIGGER full BEFORE INSERT ON blob BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END")
-    with pytest.raises(Unavailable):
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"):
         within(5, lambda: blobs.put(b"second"))
-    other.execute("DROP TRIGGER full")
+    other.execute("ROLLBACK")
     other.close()
     within(5, lambda: blobs.put(b"third"))
     assert blobs.get(digest_of(b"third")) == b"third"
@@ -213,6 +214,20 @@ def test_a_place_that_another_process_wrote_over_is_looked_up_again(tmp_path: Pa
     index.close()
     blobs = opened(tmp_path)
     assert [blobs.get(digest) for digest in digests] == [b"blob 0", b"blob 1", b"blob 2"]
+
+
+def test_an_index_that_is_damaged_or_thrown_away_while_it_is_open_is_made_again_unnoticed(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    digests = [one.put(f"one {n}".encode()) for n in range(5)] + [two.put(f"two {n}".encode()) for n in range(5)]
+    lose_index(tmp_path)
+    digests += [one.put(b"later"), two.put(b"later still")]
+    assert sorted(one.list()) == sorted(two.list()) == sorted(digests)
+    with (tmp_path / "packs" / "index.db").open("r+b") as file:
+        file.write(b"nonsense" * 2000)
+    (tmp_path / "packs" / "index.db-wal").write_bytes(b"")
+    digests.append(one.put(b"last"))
+    assert sorted(one.list()) == sorted(two.list()) == sorted(digests)
+    assert all(held.get(digest) for held in (one, two) for digest in digests)
 
 
 @pytest.mark.parametrize("part", ["header", "length", "bytes"])

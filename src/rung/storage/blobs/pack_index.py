@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from rung.storage.blobs.frames import GONE, HEADER, Frame
 
 _VERSION = 2
+_BUSY_S = 30.0  # how long another process may write to the index
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blob (digest BLOB PRIMARY KEY, pack TEXT NOT NULL, at INTEGER NOT NULL, size INTEGER NOT NULL,
     stamp INTEGER NOT NULL, sure INTEGER NOT NULL) WITHOUT ROWID;
@@ -44,6 +45,10 @@ class Place(NamedTuple):
     size: int
     stamp: int
     sure: bool
+
+
+class StaleIndexError(OSError):
+    """The file was damaged, or somebody threw it away: open it again, then repeat."""
 
 
 class Index:
@@ -181,18 +186,21 @@ class Index:
 
     def _held(self) -> sqlite3.Connection:
         if self._db is None:
-            raise OSError(errno.EBADF, "the index of packs is closed")
+            raise StaleIndexError(errno.ESTALE, "the index of packs is closed")
         return self._db
 
     def _told(self, error: sqlite3.DatabaseError) -> OSError:
-        """SQLite's error as ours; a damaged file is let go of, so that the next call makes it again."""
-        if isinstance(error, sqlite3.OperationalError):
+        """SQLite's error as ours; a damaged file is removed, so that it is made again."""
+        moved = self.is_stale()  # SQLite notices in ways of its own
+        broken = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR or not isinstance(error, sqlite3.OperationalError)
+        if not moved and not broken:  # locked, full, read-only
             return OSError(errno.EIO, f"the index of packs cannot be used: {error}")
         with suppress(sqlite3.Error):
             self.close()
         self._db = None
-        self.throw_away()
-        return OSError(errno.EIO, f"the index of packs is damaged and will be made again: {error}")
+        if not moved:
+            self.throw_away()
+        return StaleIndexError(errno.ESTALE, f"the index of packs was damaged: {error}")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -215,7 +223,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    index = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    index = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
     try:
         index.execute("PRAGMA journal_mode=WAL")
         index.execute("PRAGMA synchronous=NORMAL")

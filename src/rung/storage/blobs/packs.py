@@ -12,19 +12,20 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 import blake3
 
 from rung.storage.blobs.frames import BLOB, GONE, HEADER, Frame, claimed, frames, header, seed_of, sync_folder, write_all
-from rung.storage.blobs.pack_index import Index, Place
+from rung.storage.blobs.pack_index import Index, Place, StaleIndexError
 from rung.storage.blobs.store import Flaw
 
+T = TypeVar("T")
 _SEGMENT = 64 << 20
 _TRIES = 3
 _AT_ONCE = 4 << 20  # bytes that compacting moves with one sync
@@ -74,10 +75,9 @@ class Packs:
 
     def put(self, digest: bytes, data: bytes, *, young_ns: int) -> None:
         """Append a blob unless one younger than ``young_ns`` is kept already; on disk when this returns. Raises OSError."""
-        self._ready()
-        held = self._index.place(digest)
+        held = self._known(digest)
         if held is None or not held.sure or held.stamp < time.time_ns() - young_ns:
-            least = max(held.stamp if held else 0, self._index.gone(digest)) + 1
+            least = max(held.stamp if held else 0, self._steady(lambda: self._index.gone(digest))) + 1
             self._append([_Part(BLOB, digest, data, least=least)])
 
     def delete(self, digest: bytes) -> None:
@@ -88,8 +88,7 @@ class Packs:
 
     def discard(self, digest: bytes, before_ns: int) -> int | None:
         """Mark a blob as gone unless it was put, or put again, since; its size, None when it stays. Raises OSError."""
-        self._ready()
-        held = self._index.place(digest)
+        held = self._known(digest)
         if held is None or held.stamp >= before_ns:
             return None
         self._append([_Part(GONE, digest, stamp=held.stamp)])  # a frame written meanwhile is younger and lives
@@ -114,22 +113,37 @@ class Packs:
 
     def place(self, digest: bytes) -> Place | None:
         """Where a blob is, None when it is not here."""
-        self._ready()
-        found = self._index.place(digest)
+        found = self._known(digest)
         if found is None:  # a writer whose index was thrown away enters it again with its next write only
-            self._scan()
-            found = self._index.place(digest)
+            self._steady(self._scan)
+            found = self._known(digest)
         return found
+
+    def _known(self, digest: bytes) -> Place | None:
+        try:
+            self._ready()
+            return self._index.place(digest)
+        except StaleIndexError:
+            return self._steady(lambda: self._index.place(digest))
+
+    def _steady(self, work: Callable[[], T]) -> T:
+        """Do something with the index, again if it is thrown away meanwhile. Raises OSError."""
+        for _ in range(_TRIES):
+            with suppress(StaleIndexError):
+                self._ready()
+                return work()
+        self._ready()
+        return work()
 
     def places(self) -> Iterator[tuple[bytes, Place]]:
         """Every blob kept and where it is, in order."""
-        self._scan()
-        yield from self._index.places()
+        self._steady(self._scan)
+        yield from self._steady(lambda: list(self._index.places()))
 
     def compact(self, share: float = 0.5) -> int:
         """Write packs anew of which less than ``share`` is alive; the bytes that were freed. Raises OSError."""
         self._append([])  # so that the pack in use can be emptied too
-        self._scan()
+        self._steady(self._scan)
         freed = 0
         for path in sorted(self._folder.glob("*.pack")):
             handle = claimed(path)
@@ -240,8 +254,7 @@ class Packs:
     def _write(self, parts: list[_Part]) -> None:
         if not parts:
             return
-        self._ready()
-        pack = self._opened()
+        pack = self._steady(self._opened)
         seed, end, found, pieces = seed_of(pack.path.name), pack.end, [], []
         for part in parts:
             stamp = part.stamp or max(time.time_ns(), part.least)
@@ -251,7 +264,7 @@ class Packs:
             end = found[-1].end
         write_all(pack.handle, b"".join(pieces), pack.end)
         os.fsync(pack.handle)
-        self._index.note(pack.path.name, found, end, sure=True)
+        self._steady(lambda: self._index.note(pack.path.name, found, end, sure=True))
         self._open = pack._replace(end=end)
 
     def _give_up(self) -> None:
@@ -396,7 +409,7 @@ class Packs:
     def _emptied(self, path: Path, handle: int, share: float, quarantine: Path | None = None) -> int:
         """Move what lives in a pack to others and remove it; bytes freed, 0 when most of it lives or some is damaged."""
         size, alive = os.fstat(handle).st_size, self._index.alive(path.name)
-        if alive >= size * share and size:
+        if (alive >= size * share and size) or (quarantine is None and _holes(path)):
             return 0
         moving, pending = [], 0
         for digest, place in self._index.inside(path.name):
