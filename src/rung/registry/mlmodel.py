@@ -22,7 +22,7 @@ from rung.core.references import Task
 from rung.registry.bounded_yaml import read_yaml, text_of
 from rung.registry.format import FORMATS, Format, Scorer, Traits, format_of
 from rung.registry.mlschema import asked_by, example_frame
-from rung.registry.packing import example_bytes, nullable_columns, output_fields, tried
+from rung.registry.packing import WRONG_TASK, example_bytes, nullable_columns, output_fields, tried
 from rung.registry.predictor import dtype_of, signature_of
 from rung.registry.records import Class, Field, ModelFile, Signature
 
@@ -243,7 +243,7 @@ def _trial(scorer: Scorer, fields: tuple[Field, ...], example: pl.DataFrame | No
     try:
         tried(scorer, rows)
     except RungError as error:
-        return frozenset(), "" if example is None else _line(error)
+        return frozenset(), "" if example is None and error.code != WRONG_TASK else _line(error)
     return frozenset(nullable_columns(scorer, rows)), ""
 
 

@@ -21,6 +21,7 @@ from rung.registry.records import Class, Field, Signature
 _TRIED_ROWS = 200
 _KEPT_ROWS = 100
 _LARGEST_EXAMPLE = 1_000_000
+WRONG_TASK = "registry.wrong_task"
 _FAILURES = (*UNSCORABLE, RungError)
 
 
@@ -133,6 +134,8 @@ def tried(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:
     try:
         return scorer(frame)
     except _FAILURES as error:
+        if isinstance(error, RungError) and error.code == WRONG_TASK:
+            raise  # whatever the rows
         raise Invalid(
             f"The model cannot score its example: {getattr(error, 'message', error)}",
             code="registry.bad_example",
