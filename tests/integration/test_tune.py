@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import rung
 from rung.client.client import Client
 from rung.client.tuning.records import TrialRow
-from rung.core.errors import Conflict, Invalid, NotFound
+from rung.core.errors import Conflict, Invalid, NotFound, Unavailable
 
 SPACE = {"x": rung.Float(-5, 5), "k": ["a", "b"]}
 
@@ -371,3 +372,19 @@ def test_a_script_that_begins_a_sweep_while_it_is_loaded_is_told_to_guard_it(cli
     )
     with pytest.raises(Invalid, match="while it is loaded"):
         rung.tune("unguarded.py:objective", SPACE, trials=1, client=client)
+
+
+def test_without_optuna_it_says_what_to_install(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(Unavailable, match="Sweeps need Optuna") as told:
+        rung.tune(bowl, SPACE, trials=1, client=client)
+    assert "rung[tune]" in str(told.value.hint)
+
+
+def test_a_ledger_cut_short_by_a_power_cut_is_gone_on_with(client: Client, home: Path) -> None:
+    first = rung.tune(bowl, SPACE, trials=4, seed=1, client=client)
+    ledger = home / "spool" / ".sweeps" / first.id / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+    again = rung.tune(bowl, SPACE, trials=5, resume=first.id, client=client)
+    done = [row for row in again.rows if row.state == "succeeded"]
+    assert len({row.params["x"] for row in done}) == len(done) == 5

@@ -153,3 +153,10 @@ def test_an_interrupted_command_line_ends_with_130_and_leaves_no_process(tmp_pat
 def test_mistakes_are_told_with_their_exit_code(words: list[str], code: int, told: str, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(FUNCTION)
     assert told in rung("tune", *words, code=code)
+
+
+def test_what_an_objective_prints_is_no_part_of_the_answer(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("def objective(trial):\n    print('noise')\n    return trial['x']\n")
+    for workers in ("1", "2"):
+        made = json.loads(rung("tune", "train.py:objective", "-p", "x=int:1:3", "-n", "3", "-w", workers, "--json"))
+        assert made["trials"] == {"succeeded": 3}

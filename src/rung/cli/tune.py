@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -161,7 +162,8 @@ def _tune(objective: Any, space: dict[str, Any] | None, **given: Any) -> None:
     from rung.client.tune import tune  # noqa: PLC0415 - see run
 
     try:
-        sweep = tune(objective, space, client=client(), listener=None if state().json else _say, **given)
+        with redirect_stdout(sys.stderr):  # what objectives print is no part of the answer
+            sweep = tune(objective, space, client=client(), listener=None if state().json else _say, **given)
     except KeyboardInterrupt:
         fail("The sweep was interrupted.", hint="`rung tune resume SWEEP` goes on with it; `rung tune status` lists sweeps.", code=130)
     held = client().tracking.get(sweep.id)

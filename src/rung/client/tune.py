@@ -17,11 +17,11 @@ from rung.client.opening import Start, opened
 from rung.client.tuning import records as r
 from rung.client.tuning.command import Command
 from rung.client.tuning.crews import Work
-from rung.client.tuning.ledger import Folder, Ledger
+from rung.client.tuning.folder import Folder
 from rung.client.tuning.objectives import Objective, is_loading, load, name_of
 from rung.client.tuning.places import folder_of, latest, start_of
 from rung.client.tuning.space import described, grid_of, space_of
-from rung.client.tuning.strategies import GRID, pruner_of, sampler_maker
+from rung.client.tuning.strategies import GRID, optuna, pruner_of, sampler_maker
 from rung.client.tuning.strategies import name_of as strategy_name
 from rung.client.tuning.sweep import Sweep, find, sweep_of
 from rung.client.tuning.tuner import Limits, Listener, Tuner, crew_for, finish
@@ -85,6 +85,7 @@ def tune(
             "The script of an objective begins a sweep while it is loaded.", code="tuning.nested",
             hint="Put the call of rung.tune below `if __name__ == '__main__':`.",
         )  # fmt: skip
+    optuna()
     offline = (load_settings().offline if client is None else False) if offline is None else offline
     reached = None if offline else client or current_client()
     asked = _Asked(metric, direction, sampler, pruner, trials, seconds)
@@ -93,7 +94,7 @@ def tune(
         plan = asked.plan(space, name, experiment, seed, offline=offline, objective=objective)
         folder, fresh = folder_of(reached, plan.id), True
     else:
-        plan, fresh = asked.checked(folder.plan(), space), False
+        plan, fresh = replaced(asked.checked(folder.plan(), space), offline=offline), False
     called, reference = _objective(objective, plan)
     threads = threads or isinstance(called, Command)
     limits = Limits(
@@ -107,6 +108,8 @@ def tune(
         folder.create(plan)
     lock = folder.lock()
     try:
+        from rung.client.tuning.ledger import Ledger  # noqa: PLC0415 - Optuna is an extra, and most of a second to load
+
         ledger = Ledger(
             folder, plan, space_of(space if space is not None else plan.space), sampler=sampler or plan.sampler, pruner=pruner or plan.pruner,
             workers=workers,
@@ -167,7 +170,7 @@ def _opened(work: Work) -> ActiveRun:
         r.KIND: r.SWEEP, r.METRIC: ", ".join(plan.metrics), r.DIRECTION: ", ".join(plan.directions), r.SAMPLER: plan.sampler,
         r.PRUNER: plan.pruner,
     }  # fmt: skip
-    params = {"sampler": plan.sampler, "pruner": plan.pruner, "trials": plan.trials} if fresh else {}
+    params = {"sampler": plan.sampler, "pruner": plan.pruner} if fresh else {}
     start = Start(
         experiment=plan.experiment, name=plan.name, params=params, tags=tags, seeds={"sweep": plan.seed}, datasets=(),
         parent=current_run_id(), run_id=plan.id, resume=None,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from rung.client.current import RUN_VARIABLE
-from rung.client.tuning.ledger import locks_held
+from rung.client.tuning.folder import locks_held
 from rung.client.tuning.processes import environment_for
 from rung.client.tuning.trial import Pruned, Trial
 from rung.core.errors import Conflict, Invalid, RungError

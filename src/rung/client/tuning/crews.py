@@ -5,13 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rung.client.client import Client
 from rung.client.tuning import records as r
 from rung.client.tuning.execution import execute
-from rung.client.tuning.ledger import Folder, Ledger
+from rung.client.tuning.folder import Folder
 from rung.client.tuning.objectives import Objective
+
+if TYPE_CHECKING:
+    from rung.client.tuning.ledger import Ledger
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rung.client.client import Client
 from rung.client.endings import Status, watch
 from rung.client.opening import Start, opened
 from rung.client.tuning import records as r
-from rung.client.tuning.ledger import Folder
+from rung.client.tuning.folder import Folder
 from rung.client.tuning.objectives import Objective
 from rung.client.tuning.space import Space, values_of
 from rung.client.tuning.trial import Judge, Pruned, Trial

@@ -1,23 +1,14 @@
-"""A sweep's ledger: which trials there are, what they reported, how they ended. One process at a time writes it.
-
-<spool>/.sweeps/<id of the sweep's run>/sweep.json   what was asked for
-                                        ledger.jsonl  Optuna's operations, one a line
-                                        results/      how trials ended whose end is not in the ledger yet
-                                        lock          held by the tuner, and by its workers while they live
-"""
+"""A sweep's ledger: which trials there are, what they reported, how they ended. One process at a time writes it."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
@@ -27,112 +18,18 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial as OptunaTrial
 from optuna.trial import TrialState as State
 
+from rung.client.tuning.folder import Folder
 from rung.client.tuning.records import Asked, Outcome, Plan, TrialRow
 from rung.client.tuning.records import TrialState as Named
 from rung.client.tuning.space import Choice, Int, Range, Space, grid_of, values_of
 from rung.client.tuning.strategies import GRID, pruner_of, quiet, sampler_maker
-from rung.core.errors import Conflict, NotFound
 from rung.core.ids import new_id
 
-FOLDER = ".sweeps"
-_PLAN, _LEDGER, _RESULTS, _LOCK = "sweep.json", "ledger.jsonl", "results", "lock"
-_PATIENCE_S = 30.0
 _NAME = "sweep"  # one a file; Hyperband chooses brackets by it
 _RUN, _OF, _INTERRUPTED, _ERROR, _SEED, _PLACE = "run", "repeats", "interrupted", "error", "seed", "place"
 _STATES: dict[State, Named] = {
     State.RUNNING: "running", State.WAITING: "waiting", State.COMPLETE: "succeeded", State.PRUNED: "pruned", State.FAIL: "failed",
 }  # fmt: skip
-
-
-_held: set[int] = set()
-
-
-def locks_held() -> tuple[int, ...]:
-    """Descriptors of the locks that this process holds: a command that inherits them holds them on while it lives."""
-    return tuple(_held)
-
-
-class Folder:
-    """A sweep's folder on this machine."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = -1
-
-    def create(self, plan: Plan) -> None:
-        """Make it, with the plan in it."""
-        self.path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (self.path.parent, self.path, self.path / _RESULTS):
-            folder.mkdir(exist_ok=True, mode=0o700)
-        part = self.path / f"{_PLAN}.part"
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
-        part.rename(self.path / _PLAN)
-
-    def plan(self) -> Plan:
-        """What was asked for. Raises NotFound."""
-        try:
-            return msgspec.json.decode((self.path / _PLAN).read_bytes(), type=Plan)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise NotFound(
-                f"The sweep's folder {self.path} cannot be read: {error}.", code="tuning.no_folder",
-                hint="Go on with a sweep on the machine, and with the home, where it began.",
-            ) from None  # fmt: skip
-
-    def lock(self, patience_s: float = _PATIENCE_S) -> int:
-        """Become the one tuner; the file's descriptor, for workers to hold on to. Raises Conflict while another tunes."""
-        deadline = time.monotonic() + patience_s
-        file = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(file)
-                    raise Conflict(
-                        f"Sweep {self.path.name} goes on in another process.", code="tuning.running",
-                        hint="`rung tune status` shows it; `rung tune stop` ends it.",
-                    ) from None  # fmt: skip
-                time.sleep(0.1)
-        self._lock = file
-        _held.add(file)
-        return file
-
-    def unlock(self) -> None:
-        """Let another go on with the sweep."""
-        if self._lock >= 0:
-            _held.discard(self._lock)
-            os.close(self._lock)
-            self._lock = -1
-
-    def keep(self, outcome: Outcome) -> None:
-        """Write down how a trial ended; it is on the disk when this returns."""
-        file = self._result(outcome.number)
-        part = file.with_suffix(".part")
-        with part.open("wb") as out:
-            out.write(msgspec.msgpack.encode(outcome))
-            out.flush()
-            os.fsync(out.fileno())
-        part.rename(file)
-
-    def kept(self, number: int) -> Outcome | None:
-        """How a trial ended, if that was written down and is not in the ledger yet."""
-        try:
-            return msgspec.msgpack.decode(self._result(number).read_bytes(), type=Outcome)
-        except (OSError, msgspec.MsgspecError):
-            return None
-
-    def forget(self, number: int) -> None:
-        """The ledger has it."""
-        self._result(number).unlink(missing_ok=True)
-
-    def _result(self, number: int) -> Path:
-        return self.path / _RESULTS / str(number)
-
-    @property
-    def ledger(self) -> Path:
-        """The file of Optuna's operations."""
-        return self.path / _LEDGER
 
 
 class Journal(BaseJournalBackend):
@@ -195,7 +92,8 @@ class Ledger:
         """The next trial: one to repeat, else the grid's next point, else one the sampler chooses."""
         with self._lock, quiet():
             if self._grid and not self.waiting():
-                place = next(place for place in range(len(self._grid)) if place not in self._places())
+                used = self._places()
+                place = next(place for place in range(len(self._grid)) if place not in used)
                 self.study.enqueue_trial(self._grid[place], user_attrs={_PLACE: place})
             number = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = self._sampler(derived(self.plan.seed, number))
@@ -319,15 +217,6 @@ class Ledger:
 
     def _note(self, trial: FrozenTrial, key: str, value: Any) -> None:
         self.study._storage.set_trial_user_attr(trial._trial_id, key, value)  # noqa: SLF001 - Optuna's own way for a trial that nobody holds
-
-
-def read_rows(folder: Folder) -> list[TrialRow]:
-    """The trials of a sweep, whether or not somebody tunes it now."""
-    from rung.client.tuning.space import space_of  # noqa: PLC0415 - the space of a sweep seen from outside
-
-    plan = folder.plan()
-    study = Study(_NAME, JournalStorage(Journal(folder.ledger, write=False)))
-    return rows_of(study.get_trials(deepcopy=False), plan, space_of(plan.space))
 
 
 def rows_of(trials: Sequence[FrozenTrial], plan: Plan, space: Space) -> list[TrialRow]:

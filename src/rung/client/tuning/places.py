@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rung.client.client import Client
 from rung.client.places import place_of
-from rung.client.tuning.ledger import FOLDER, Folder
+from rung.client.tuning.folder import FOLDER, Folder
 from rung.core.errors import NotFound
 
 

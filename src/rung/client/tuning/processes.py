@@ -38,8 +38,9 @@ class Worker:
         command = [sys.executable, "-m", "rung.client.tuning.worker", str(theirs.fileno()), str(life)]
         # A session of its own: Ctrl-C reaches the tuner, which tells its workers.
         self.process = subprocess.Popen(
-            command, env=environment, pass_fds=[theirs.fileno(), life, lock], start_new_session=True, stdin=subprocess.DEVNULL
-        )
+            command, env=environment, pass_fds=[theirs.fileno(), life, lock], start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=_printed_to(),
+        )  # fmt: skip
         theirs.close()
         os.close(life)
         self.number = task.worker
@@ -77,8 +78,12 @@ class Processes:
         file.write_bytes(packed((reference or work.objective, work.ledger.space)))
         self._environment = environment_for(work.client, workers)
         self._workers: list[Worker] = []
-        for number in range(workers):
-            self._workers.append(self._hire(number))
+        try:
+            for number in range(workers):
+                self._workers.append(self._hire(number))
+        except BaseException:
+            self.stop(cancel=True)
+            raise
 
     @property
     def busy(self) -> int:
@@ -209,9 +214,23 @@ def environment_for(client: Client | None, workers: int) -> dict[str, str]:
     else:
         platform = getattr(transport, "platform", None)
         if platform is not None:
-            environment["RUNG_HOME"] = str(platform.settings.home_path)
+            storage = platform.settings.storage
+            given = {
+                "RUNG_HOME": str(platform.settings.home_path),
+                "RUNG_STORAGE_DATABASE": storage.database,
+                "RUNG_STORAGE_BLOBS": storage.blobs,
+            }
+            environment |= {name: value for name, value in given.items() if value}
             environment.pop("RUNG_URL", None)
     return environment
+
+
+def _printed_to() -> int | None:
+    """Where workers print: to where this process's standard output goes now, which need not be the one it began with."""
+    try:
+        return sys.stdout.fileno()
+    except (OSError, AttributeError, ValueError):
+        return None  # a notebook's
 
 
 def _ended(code: int) -> str:

@@ -16,7 +16,7 @@ from rung.client.client import Client
 from rung.client.current import current_client
 from rung.client.tuning import records as r
 from rung.client.tuning.execution import execute
-from rung.client.tuning.ledger import Folder
+from rung.client.tuning.folder import Folder
 from rung.client.tuning.objectives import Objective, unpacked
 from rung.client.tuning.processes import PICKLED
 from rung.client.tuning.space import Space
