@@ -38,7 +38,8 @@ def curves(visit: Visit) -> Page:
     figure = line_chart(f"{key} by step", [_drawn(line) for line in lines[:_DRAWN]], y_label=key, x_label="step")
     more = [Words(f"{len(lines) - _DRAWN} more are not drawn here.")] if len(lines) > _DRAWN else []
     command = f"rung runs history {wanted[0]} {key}"
-    return Page("Curves", f"{key} of {words.many(len(found), 'run')}.", [Charts([figure]), *more], command, data)
+    of = run_title(held[found[0].run]) if len(found) == 1 else words.many(len(found), "run")
+    return Page("Curves", f"{key} of {of}.", [Charts([figure]), *more], command, data)
 
 
 def by_id(visit: Visit, wanted: Sequence[str]) -> dict[str, Run]:
