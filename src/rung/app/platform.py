@@ -171,7 +171,7 @@ class Platform:
         store = GovernanceStore(connection)
         held, principal = authenticate(store, token, self.clock.now())
         wanted = project or held.project
-        found = store.find_project(wanted)
+        found = store.find_project(wanted) if wanted.isprintable() else None  # PostgreSQL takes no NUL
         role = store.role_of(found.id, principal.id) if found else None
         if found is None or role is None:
             raise NotFound(
