@@ -17,7 +17,7 @@ from rung.tracking import artifacts as a
 from rung.tracking import records as r
 from rung.tracking import views as v
 from rung.tracking.capture import capture, find_lock
-from rung.tracking.logged import GetLoggedModel, LoggedModel, SearchLoggedModels
+from rung.tracking.logged import GetLoggedModel, LoggedModel, MeasuredOn, SearchLoggedModels
 
 
 class TrackingVerbs:
@@ -191,14 +191,17 @@ class TrackingVerbs:
         filter: str = "",
         *,
         experiments: Sequence[int] = (),
+        datasets: Sequence[MeasuredOn] = (),
         order_by: Sequence[str] | str = (),
         after: str | None = None,
         limit: int = 100,
     ) -> Page[LoggedModel]:
-        """Models that runs wrote down, a page at a time: ``logged_models("metrics.auc > 0.7")``."""
+        """Models that runs wrote down, a page at a time: ``logged_models("metrics.auc > 0.7")``; metrics of ``datasets`` where given."""
         return self._transport.call(
-            SearchLoggedModels(filter=filter, experiments=tuple(experiments), order_by=_texts(order_by), after=after, limit=limit)
-        )
+            SearchLoggedModels(
+                filter=filter, experiments=tuple(experiments), datasets=tuple(datasets), order_by=_texts(order_by), after=after, limit=limit
+            )
+        )  # fmt: skip
 
     def logged_model(self, model: str) -> LoggedModel:
         """One logged model by its id. Raises NotFound."""
