@@ -211,3 +211,34 @@ def test_a_blob_knows_its_size_and_age(blobs: Any) -> None:
     for ask in (blobs.size, blobs.stored_at, blobs.url, blobs.exists, blobs.delete):
         with pytest.raises(Invalid):
             ask("blake3:../../etc/passwd")
+
+
+def test_the_inventory_tells_all_and_discarding_asks_for_the_age(blobs: Any) -> None:
+    small, large = blobs.put(b"abc"), blobs.put(b"x" * (1 << 20))
+    kept = {item.digest: item for item in blobs.inventory()}
+    assert {digest: item.size for digest, item in kept.items()} == {small: 3, large: 1 << 20}
+    assert all(abs(item.at - blobs.stored_at(digest)) < timedelta(seconds=1) for digest, item in kept.items())
+    for digest, size in ((small, 3), (large, 1 << 20)):
+        assert blobs.discard(digest, datetime.now(UTC) - timedelta(hours=1)) is None
+        assert blobs.exists(digest)
+        assert blobs.discard(digest, datetime.now(UTC) + timedelta(hours=1)) == size
+        assert not blobs.exists(digest)
+        assert blobs.discard(digest, datetime.now(UTC) + timedelta(hours=1)) is None
+    assert list(blobs.inventory()) == []
+
+
+def test_damaged_bytes_set_aside_can_be_put_again(blobs: Any) -> None:
+    digest = blobs.put(b"x" * (1 << 20))
+    if hasattr(blobs, "root"):
+        path = Path(blobs.url(digest))
+        path.chmod(0o600)
+        path.write_bytes(b"y" * (1 << 20))
+    else:
+        blobs._store.put(f"{digest[7:9]}/{digest[9:]}", b"y" * (1 << 20))
+    with pytest.raises(Unavailable, match="damaged"):
+        blobs.get(digest)
+    assert not blobs.set_aside(digest)
+    assert not blobs.exists(digest)
+    assert list(blobs.list()) == []
+    assert blobs.get(blobs.put(b"x" * (1 << 20))) == b"x" * (1 << 20)
+    assert list(blobs.examine(thorough=True, repair=True)) == []

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rung.core.digests import digest_of
 from rung.core.errors import NotFound, Unavailable
@@ -251,6 +253,61 @@ def test_one_damaged_frame_costs_no_other(tmp_path: Path, part: str) -> None:
     assert all(blobs.get(digest) for digest in [*digests[:4], *digests[5:], new])
     with pytest.raises((NotFound, Unavailable)):
         blobs.get(digests[4])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.lists(st.integers(0, 3000), min_size=3, max_size=12, unique=True),
+    hit=st.integers(0, 10_000),
+    junk=st.binary(min_size=1, max_size=80),
+    signs=st.booleans(),
+)
+def test_whatever_is_written_over_a_frame_the_others_are_read(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], hit: int, junk: bytes, *, signs: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("packs")
+    blobs = opened(folder)
+    contents = [(b"RPK2" if signs else b"abcd") * (size // 4) + b"!" * (size % 4) for size in sizes]
+    digests = [blobs.put(data) for data in contents]
+    blobs.close()
+    (pack,) = packs_of(folder)
+    held = bytearray(pack.read_bytes())
+    hit %= len(held)
+    junk = junk[: len(held) - hit]
+    held[hit : hit + len(junk)] = junk
+    pack.write_bytes(held)
+    lose_index(folder)
+    end, spared = 0, set()
+    for data, digest in zip(contents, digests, strict=True):
+        start, end = end, end + 53 + len(data)
+        if end <= hit or start >= hit + len(junk):
+            spared.add(digest)
+    blobs = opened(folder)
+    assert spared <= set(blobs.list())
+    assert all(digest_of(blobs.get(digest)) == digest for digest in spared)
+    blobs.close()
+
+
+def test_frames_inside_a_blob_are_bytes_and_delete_nothing(tmp_path: Path) -> None:
+    other = opened(tmp_path / "other")
+    target = other.put(b"kept elsewhere")
+    other.delete(target)
+    other.close()
+    (trap,) = packs_of(tmp_path / "other")
+    blobs = opened(tmp_path / "blobs")
+    assert blobs.put(b"kept elsewhere") == target
+    carrier = blobs.put(trap.read_bytes())
+    blobs.put(b"behind it")
+    blobs.close()
+    (pack,) = packs_of(tmp_path / "blobs")
+    held = bytearray(pack.read_bytes())
+    held[held.index(trap.read_bytes()) - 53 + 5] ^= 0xFF  # the length of the frame around them
+    pack.write_bytes(held)
+    lose_index(tmp_path / "blobs")
+    blobs = opened(tmp_path / "blobs")
+    assert blobs.get(target) == b"kept elsewhere"
+    assert blobs.exists(digest_of(b"behind it"))
+    assert not blobs.exists(carrier)
 
 
 def test_a_blob_put_again_after_its_deletion_is_there_though_the_clock_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -15,8 +16,10 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
 from rung.app.local import local_transport
+from rung.cli.main import cli
 from rung.client.client import Client
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict, Invalid, NotFound, Unavailable
@@ -277,3 +280,20 @@ def test_the_check_finds_a_damaged_object_and_sets_it_aside(url: str, stored: An
         assert bytes(stored.get(f"quarantine/{digest[7:]}").bytes()) == b"kexx"
         client.transport.put_blob(b"kept")
         assert client.governance.check_storage(sample=None).sound
+
+
+def test_the_doctor_asks_the_bucket(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNG_STORAGE_BLOBS", url)
+
+    def told() -> dict[str, str]:
+        answer = CliRunner().invoke(cli, ["--home", str(tmp_path / "home"), "doctor", "--json"])
+        (found,) = [item for item in json.loads(answer.stdout) if item["check"] == "blobs"]
+        return dict(found)
+
+    assert (told()["status"], "holds nothing yet" in told()["finding"]) == ("ok", True)
+    open_blobs(url).put(b"abc")
+    assert "holds nothing" not in told()["finding"]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert told()["status"] == "fault"
+    assert "AWS_SECRET_ACCESS_KEY" in told()["remedy"]
