@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from rung.core.errors import Invalid
+from rung.core.filters import parse_order
 from rung.core.records import Page as Found
 from rung.tracking.records import Run, SearchRuns
 from rung.tracking.views import ListKeys, ListViews, SavedView
@@ -190,7 +191,7 @@ def _picker(visit: Visit, look: Look, columns: Sequence[str], experiments: tuple
     for kind, plural in (("metric", "metrics"), ("param", "params"), ("tag", "tags")):
         chosen = [split(column)[1] for column in columns if split(column)[0] == kind]
         known = visit.ask(ListKeys(kind=kind, experiments=numbers, contains=visit.query.get("find", "")[:200], limit=_KEYS))  # type: ignore[arg-type]  # one of three literals
-        names = [*chosen, *(key for key in known if key not in chosen)]
+        names = [*chosen, *(key for key in known if key not in chosen and (visit.query.get("find") or not key.startswith("mlflow.")))]
         groups.append({"name": plural, "keys": [(f"{plural}.{key}", key, key in chosen) for key in names], "full": len(known) == _KEYS})
     return groups
 
@@ -219,11 +220,17 @@ def _headline(look: Look, found: Found[Run], problem: str, below: int) -> str:
     if not found.items:
         return "No run meets the filter." if look.where else "No more runs." if look.after else "No deleted runs."
     bad = sum(run.status == "failed" for run in found.items)
-    order = "newest first" if not look.order else f"by {look.order}"
+    order = "newest first" if not look.order else f"by {_order_words(look.order)}"
     kind = {"active": "run", "deleted": "deleted run", "all": "run"}[look.view]
     count = f"{len(found.items):,}" if look.alone else words.many(len(found.items), kind)
     folded = f", {words.many(below, 'child run')} folded below" if below and not look.expanded else ""
     return f"{count} shown, {order}{folded}" + (f"; {bad} failed." if bad else "; none failed.")
+
+
+def _order_words(order: str) -> str:
+    """An order that has been understood, without the signs of the filter language."""
+    held = parse_order(order)
+    return f"{held.key}, {'descending' if held.descending else 'ascending'}"
 
 
 def _busy(held: Sequence[Run]) -> bool:
