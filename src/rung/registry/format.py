@@ -75,6 +75,12 @@ class Format(Protocol):
 FORMATS: Family[Format] = Family("formats", "rung.registry.formats")
 
 
+def opened(kind: Format, files: Mapping[str, bytes]) -> tuple[Traits, Callable[[Task], Scorer]]:
+    """Traits of files, and what gives their scorer for a task. A format that can do both from one reading has ``open``."""
+    once: Callable[[Mapping[str, bytes]], tuple[Traits, Callable[[Task], Scorer]]] | None = getattr(kind, "open", None)
+    return once(files) if once is not None else (kind.traits(files), lambda task: kind.load(files, task))
+
+
 def format_for(estimator: Any) -> str:
     """Name of the first format that accepts an estimator. Raises Invalid."""
     for name, item in sorted(FORMATS.items(), key=lambda pair: pair[1].rank):

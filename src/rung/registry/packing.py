@@ -14,7 +14,7 @@ import polars as pl
 
 from rung.core.errors import Invalid, RungError
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, Traits, format_for, format_of, plain_class
+from rung.registry.format import FORMATS, Scorer, Traits, format_for, format_of, opened, plain_class
 from rung.registry.predictor import UNSCORABLE, signature_of
 from rung.registry.records import Class, Field, Signature
 
@@ -51,9 +51,9 @@ def pack(estimator: Any, example: pl.DataFrame, *, task: Task | None = None, for
         raise Invalid("The example has no rows.", code="registry.empty_example", hint="Give some rows of the training inputs.")
     name, files = _written(_as_graph(estimator, example.head(_TRIED_ROWS), task), format)
     kind = FORMATS.get(name)
-    traits = kind.traits(files)
+    traits, load = opened(kind, files)
     found = task or _task(estimator, traits)
-    scorer = kind.load(files, found)
+    scorer = load(found)
     head = example.head(_TRIED_ROWS)
     scores = tried(scorer, head)
     classes = _classes(estimator, found, traits, scores)

@@ -105,9 +105,19 @@ class Skops:
     @staticmethod
     def load(files: Mapping[str, bytes], task: Task) -> Scorer:
         """The scorer. Raises Invalid for a damaged file, a type that is not trusted, or an estimator of another task."""
+        return Skops.open(files)[1](task)
+
+    @staticmethod
+    def open(files: Mapping[str, bytes]) -> tuple[Traits, Callable[[Task], Scorer]]:
+        """What the estimator says of itself, and its scorer for a task: a forest is read once, not twice."""
         estimator = read_estimator(only_file(files, FILE))
-        check_task(traits_of(estimator), task)
-        return scorer(estimator, task)
+        traits = traits_of(estimator)
+
+        def load(task: Task) -> Scorer:
+            check_task(traits, task)
+            return scorer(estimator, task)
+
+        return traits, load
 
 
 def read_estimator(data: bytes) -> Any:
