@@ -15,10 +15,11 @@ from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.registry.moving import store_of
 from rung.registry.registering import PROMPT
+from rung.registry.store.models import Sketch
 from rung.storage.scope import Scope
 from rung.tracking.paging import sorted_page
 
-T = TypeVar("T", r.Model, r.ModelVersion)
+T = TypeVar("T", r.Model, r.ModelVersion, Sketch)
 Value = str | int | float | None
 _MODEL = {name: name for name in ("name", "task", "gated", "created_at", "updated_at", "created_by", "description", "newest")}
 _MODEL_MLFLOW = {
@@ -54,8 +55,13 @@ def search_versions(request: lg.SearchVersions, scope: Scope) -> Page[r.ModelVer
     names = _VERSION_MLFLOW if request.dialect == "mlflow" else _VERSION
     newest = "last_updated_timestamp" if request.dialect == "mlflow" else "updated_at"
     expression, orders = _asked(request, names, (OrderBy(entity="attribute", key=newest, descending=True),))
-    items = store_of(scope).among(models=_wanted(expression, names, "model"), runs=_wanted(expression, names, "run_id"))
-    return _page(items, expression, orders, names, lambda item: item.id, request)
+    store, models, runs = store_of(scope), _wanted(expression, names, "model"), _wanted(expression, names, "run_id")
+    claims = [(claim.entity, claim.key) for claim in comparisons(expression)] + [(order.entity, order.key) for order in orders]
+    asked = {names[key] for entity, key in claims if entity == "attribute"}
+    if asked <= set(Sketch._fields):
+        page = _page(store.sketches(models=models, runs=runs), expression, orders, names, lambda item: item.id, request)
+        return Page(items=tuple(store.versions_by_id([item.id for item in page.items])), next=page.next)
+    return _page(store.among(models=models, runs=runs), expression, orders, names, lambda item: item.id, request)
 
 
 def _asked(
@@ -94,7 +100,7 @@ def _page(
     )
 
 
-def _value(item: r.Model | r.ModelVersion, names: dict[str, str], entity: str, key: str) -> Value:
+def _value(item: r.Model | r.ModelVersion | Sketch, names: dict[str, str], entity: str, key: str) -> Value:
     if entity == "tag":
         return item.tags.get(key, "false" if key == PROMPT else None)  # its client asks for those that are not prompts
     held = getattr(item, names[key])

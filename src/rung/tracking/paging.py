@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cmp_to_key
 from typing import TypeVar
 
 import msgspec
@@ -30,14 +29,9 @@ def sorted_page(
     Raises Invalid for a mark that is none.
     """
 
-    def compare(a: T, b: T) -> int:
-        for order in orders:
-            found = _compared(value(a, order), value(b, order), descending=order.descending)
-            if found:
-                return found
-        return -1 if identity(a) > identity(b) else 1
-
-    held = sorted(items, key=cmp_to_key(compare))
+    held = sorted(items, key=identity, reverse=True)
+    for order in reversed(orders):
+        held = _sorted(held, [value(item, order) for item in held], descending=order.descending)
     start = 0
     if after is not None:
         last = _unmarked(after)
@@ -47,14 +41,14 @@ def sorted_page(
     return Page(items=tuple(page), next=mark)
 
 
-def _compared(a: Sortable, b: Sortable, *, descending: bool) -> int:
-    ranks = (_rank(a), _rank(b))
-    if ranks[0] != ranks[1]:
-        return -1 if ranks[0] < ranks[1] else 1
-    if ranks[0] or a == b:
-        return 0
-    smaller = str(a) < str(b) if isinstance(a, str) or isinstance(b, str) else a < b  # type: ignore[operator]  # numbers by now
-    return 1 if smaller == descending else -1
+def _sorted(items: Sequence[T], values: Sequence[Sortable], *, descending: bool) -> list[T]:
+    """Items by their values, those of equal value as they stood; values of which some are texts compare as texts."""
+    pairs = list(zip(values, items, strict=True))
+    known = [pair for pair in pairs if _rank(pair[0]) == 0]
+    texts = any(isinstance(value, str) for value, _ in known)
+    known.sort(key=lambda pair: str(pair[0]) if texts else pair[0], reverse=descending)  # type: ignore[arg-type,return-value]  # numbers by then
+    rest = [item for rank in (1, 2) for value, item in pairs if _rank(value) == rank]
+    return [item for _, item in known] + rest
 
 
 def _rank(value: Sortable) -> int:
