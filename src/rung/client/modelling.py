@@ -102,7 +102,7 @@ def _registered(run: ActiveRun, model: str, manifest: Manifest, logged: str) -> 
     version = run.ask(
         RegisterVersion(
             model=model, format=manifest.format, files=manifest.files, signature=manifest.signature, task=manifest.task,
-            label=manifest.label, classes=manifest.classes, libraries=manifest.libraries, run_id=run.id,
+            label=manifest.label, classes=manifest.classes, libraries=manifest.libraries, run_id=run.id, logged_model=logged,
             pipeline_run_id=current_pipeline_run_id(), lock=context.lock if context else "",
             git_commit=context.git_commit if context else "", git_dirty=context.git_dirty if context else False,
             tags={LOGGED_AS: logged},

@@ -270,7 +270,10 @@ class GetModel(Request[Model]):
 
 
 class RegisterVersion(Request[ModelVersion]):
-    """Enter stored files as the next version of a model. The files are loaded once, so a broken model is refused here."""
+    """Enter stored files as the next version of a model. The files are loaded once, so a broken model is refused here.
+
+    Of a logged model whose files they are, the run is known, too.
+    """
 
     operation = "registry.register_version"
     permission = "model:write"
@@ -287,6 +290,7 @@ class RegisterVersion(Request[ModelVersion]):
     libraries: dict[str, str] = {}
     input_example: LockDigest = ""
     run_id: Id | None = None
+    logged_model: Id | None = None
     pipeline_run_id: Id | None = None
     lock: LockDigest = ""
     git_commit: Line = ""

@@ -36,12 +36,15 @@ def register_version(request: r.RegisterVersion, scope: Scope) -> Callable[[Scop
     if lost:
         raise NotFound(f"The bytes of {', '.join(lost)} are not stored.", code="registry.no_blob", hint="Upload them first.")
     fields = ("model", "format", "files", "signature", "task", "label", "classes", "threshold", "datasets", "libraries", "input_example")
-    origin = ("run_id", "pipeline_run_id", "lock", "git_commit", "git_dirty", "tags", "description")
+    origin = ("run_id", "logged_model", "pipeline_run_id", "lock", "git_commit", "git_dirty", "tags", "description")
     draft = r.ModelVersion(
         id=new_id(), number=1, digest=version_digest(request), size_bytes=sum(file.size_bytes for file in request.files),
         created_at=scope.now, created_by="", **{name: getattr(request, name) for name in (*fields, *origin)},
     )  # fmt: skip
     load(scope.blobs, draft)
+    if request.logged_model is not None:
+        logged = scope.read(lambda inside: LoggedStore(inside.connection, inside.project).get(request.logged_model or ""))
+        draft = replaced(draft, run_id=request.run_id or logged.run)
     return lambda inside: enter_version(inside, draft)
 
 

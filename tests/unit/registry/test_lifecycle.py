@@ -328,7 +328,18 @@ def test_what_our_own_sdk_logged_is_registered_from_its_address(client: Client) 
         logged = rung.log_model(MODEL, example=FRAME.select("x", "z"), label="late")
     version = client.registry.register_logged("late", f"models:/m-{logged.id}")
     assert (version.run_id, version.format, version.task, version.label, version.unservable) == (run.id, "skops", "binary", "late", "")
-    assert client.registry.input_example("late").columns == ["x", "z"]
+    with rung.start_run("again", client=client) as run:
+        at_once = rung.log_model(MODEL, example=FRAME.select("x", "z"), label="late", register_as="late")
+    version = client.registry.version("late")
+    assert (version.number, version.run_id, version.logged_model) == (2, run.id, at_once.id)
+    with pytest.raises(NotFound):
+        client.transport.call(
+            r.RegisterVersion(
+                model="late", format="skops", files=version.files, signature=version.signature, task="binary", label="late",
+                classes=version.classes, logged_model="0" * 32,
+            )
+        )  # fmt: skip
+    assert client.registry.input_example("late", 1).columns == ["x", "z"]
     assert client.registry.predictor("late").predict_scores(FRAME.select("x", "z").head(3)).shape == (3,)
 
 
