@@ -479,6 +479,15 @@ def test_a_moved_file_counts_as_new_and_is_given_back_when_it_cannot_be_kept(tmp
     assert list((tmp_path / "blobs" / "incoming").iterdir()) == []
 
 
+def test_copies_that_somebody_may_be_reading_outlive_a_compaction(tmp_path: Path) -> None:
+    blobs = opened(tmp_path)
+    read, forgotten = (Path(blobs.url(blobs.put(data))) for data in (b"being read", b"read long ago"))
+    os.utime(forgotten, (0, 0))
+    blobs.compact()
+    assert (read.is_file(), forgotten.is_file()) == (True, False)
+    assert Path(blobs.url(digest_of(b"read long ago"))).read_bytes() == b"read long ago"
+
+
 WRITER = """
 import os, sys
 from concurrent.futures import ThreadPoolExecutor

@@ -145,10 +145,10 @@ class LocalBlobs:
         with _writing():
             freed = self._packs.compact()
             for copy in (self.root / "unpacked").glob("*"):
-                stat = copy.stat()
-                if stat.st_mtime < time.time() - _YOUNG_S:
+                size = _size_of_old(copy)
+                if size is not None:
                     copy.unlink(missing_ok=True)
-                    freed += stat.st_size
+                    freed += size
         return freed
 
     def examine(self, *, thorough: bool, repair: bool) -> Iterator[Flaw]:
