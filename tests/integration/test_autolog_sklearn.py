@@ -234,7 +234,8 @@ def test_an_estimator_that_no_format_writes_is_trained_and_told_of_once(
     assert "inertia" in runs(platform)[0].metrics
     told = [record.message for record in caplog.records if record.name == "rung.autolog"]
     assert len(told) == 1
-    assert "the model of KMeans is not kept" in told[0]
+    assert "the KMeans is no logged model" in told[0]
+    assert "model/model.skops" in files(platform, runs(platform)[0])
 
 
 def test_a_platform_that_fails_changes_no_training(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ def lightning_module(lightning: Any) -> Any:
             self.save_hyperparameters()
             self.layer = torch.nn.Linear(2, 1)
 
+        def forward(self, features: Any) -> Any:
+            return self.layer(features)
+
         def training_step(self, batch: Any, _: int) -> Any:
             table, target = batch
             loss = ((self.layer(table)[:, 0] - target) ** 2).mean()
@@ -163,6 +167,9 @@ def test_a_fit_of_lightning_is_a_run(platform: Client, tmp_path: Path) -> None:
     assert "model_summary.txt" in held
     assert any(name.startswith("checkpoints/") for name in held)
     assert run.inputs[0].name == "train_dataloader"
+    if importlib.util.find_spec("onnxruntime"):
+        (link,) = run.models
+        assert {item.path for item in platform.tracking.artifacts(f"m-{link.model}")} == {"model.onnx", "rung.json", "example.parquet"}
     trainer.test(module, loader(), verbose=False)
     assert only_run(platform).metrics["test_loss"] == pytest.approx(float(trainer.callback_metrics["test_loss"]))
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from rung.client.autolog.fits import Fit, keep_importance
 from rung.client.autolog.guard import inside, quietly
 from rung.client.autolog.options import Options
 from rung.client.autolog.sessions import Session
 from rung.tracking.records import Input
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Curves:

@@ -18,6 +18,7 @@ from rung.client.autolog.patches import Original, bound
 from rung.client.autolog.scores import Judged, judged
 from rung.client.autolog.sessions import Session
 from rung.client.autolog.tables import columns, described, frame_of, height, name_of, width
+from rung.core.errors import RungError
 from rung.tracking.records import Input
 
 _SCALARS = ("n_iter_", "inertia_", "oob_score_", "alpha_", "lower_bound_", "noise_variance_", "best_iteration_", "n_features_in_")
@@ -68,7 +69,7 @@ class Fit:
         session, title = self.session, type(self.estimator).__name__
         try:
             if self.options.models:
-                with quietly(f"the model of {title} is not kept"):
+                with quietly(f"the {title} is no logged model"):
                     self._keep_model()
             found = Judged()
             with quietly(f"training metrics of {title} are not logged"):
@@ -87,6 +88,7 @@ class Fit:
 
     def _keep_model(self) -> None:
         from rung.client.modelling import log_model  # noqa: PLC0415 - loads the model formats
+        from rung.registry.format import FORMATS, format_for  # noqa: PLC0415 - see above
 
         best = getattr(self.estimator, "best_estimator_", self.estimator)
         names = getattr(best, "feature_name_", None) if self.library == "lightgbm" else None
@@ -94,7 +96,12 @@ class Fit:
         if example is None:
             return
         name = self.session.label or "model"
-        model = log_model(best, name, example=example, run=self.session.run, keep_example=self.options.input_examples)
+        try:
+            model = log_model(best, name, example=example, run=self.session.run, keep_example=self.options.input_examples)
+        except RungError:  # no model that can be served: its file is kept all the same, and the reason told
+            for path, data in FORMATS.get(format_for(best)).save(best).items():
+                self.session.keep(data, f"model/{path}")
+            raise
         self.session.model = model.id
 
     def _judge(self, took: float) -> Judged:

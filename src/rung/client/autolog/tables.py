@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from rung.core.digests import digest_of
 from rung.tracking.records import Input
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _DIGESTED_ROWS = 10_000
 _MOST_COLUMNS = 1000
@@ -68,6 +70,8 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
 
 def frame_of(table: Any, rows: int, names: list[str] | None = None) -> pl.DataFrame | None:
     """The first rows as Polars; None for what is too wide or no table."""
+    import polars as pl  # noqa: PLC0415 - half a second that `rung.autolog()` alone need not pay
+
     count = height(table)
     if not count or width(table) > _MOST_COLUMNS:
         return None
@@ -118,7 +122,7 @@ def name_of(value: Any) -> str:
         return ""
     for names in (frame.f_locals, frame.f_globals):
         for name, held in list(names.items()):
-            if held is value and not name.startswith("_"):
+            if held is value and name.isidentifier() and not name.startswith("_"):
                 return name
     return ""
 

@@ -17,8 +17,9 @@ from rung.client.autolog.later import Fitted
 from rung.client.autolog.options import Options, options_of
 from rung.client.autolog.patches import Original, Patches, bound
 from rung.client.autolog.sessions import Session
-from rung.client.autolog.tables import described
+from rung.client.autolog.tables import described, frame_of
 from rung.client.autolog.torching import optimizer_params, summary, weights
+from rung.core.references import Task
 from rung.tracking.records import Input
 
 LIBRARY = "lightning"
@@ -33,6 +34,7 @@ _TRAINER = (
     "world_size",
 )
 _STOPPING = ("monitor", "patience", "mode", "min_delta")
+_EXAMPLE_ROWS, _TRIED_ROWS = 100, 10_000
 _fitted: weakref.WeakKeyDictionary[Any, Fitted] = weakref.WeakKeyDictionary()
 _bases: dict[str, Any] = {}
 
@@ -87,6 +89,8 @@ class LightningFit:
         self.callback = _callback(base, self)
         self._rates: list[float] = []
         self._ended: int | None = None
+        self._rows: Any = None
+        self._task: Task | None = None
         trainer.callbacks.append(self.callback)
 
     def begun(self, trainer: Any, module: Any) -> None:
@@ -101,7 +105,10 @@ class LightningFit:
             params |= {f"early_stopping.{name}": getattr(stop, name, None) for name in _STOPPING}
         loader = getattr(trainer, "train_dataloader", None)
         params["batch_size"] = getattr(loader, "batch_size", None)
-        found = _input(getattr(loader, "dataset", None)) if self.options.datasets else None
+        dataset = getattr(loader, "dataset", None)
+        with quietly("the model cannot be kept as a graph"):
+            self._rows, self._task = rows_of(dataset)
+        found = _input(dataset) if self.options.datasets else None
         self.session.say({key: value for key, value in params.items() if value is not None}, (found,) if found else ())
         self.session.keep(summary(module), "model_summary.txt")
 
@@ -148,6 +155,9 @@ class LightningFit:
         try:
             with quietly("how the training ended is not logged"):
                 self._log_end()
+            if self.options.models and self._rows is not None:
+                with quietly(f"the {type(self.model).__name__} is no logged model"):
+                    self._keep_model()
             if self.options.models:
                 with quietly(f"the weights of {type(self.model).__name__} are not kept"):
                     self._keep_weights()
@@ -163,6 +173,17 @@ class LightningFit:
                 found["stopped_epoch"] = float(stop.stopped_epoch)
             found["best_" + str(stop.monitor)] = float(stop.best_score)
         self.session.measure(found)
+
+    def _keep_model(self) -> None:
+        """As an ONNX graph, where its inputs are rows of numbers and ONNX has a word for each of its parts."""
+        from rung.client.modelling import log_model  # noqa: PLC0415 - loads the model formats
+
+        session = self.session
+        model = log_model(
+            self.model, session.label or "model", example=self._rows, run=session.run, task=self._task,
+            keep_example=self.options.input_examples,
+        )  # fmt: skip
+        session.model = model.id
 
     def _keep_weights(self) -> None:
         kept = getattr(self.trainer, "checkpoint_callback", None)
@@ -208,6 +229,20 @@ def _callback(base: Any, fit: LightningFit) -> Any:
             return base, ()  # in a process of its own it is a callback that does nothing
 
     return LogTraining()
+
+
+def rows_of(dataset: Any) -> tuple[Any, Task | None]:
+    """The first rows of a dataset of tensors, if they are rows of numbers, and what its targets ask for."""
+    tensors: Any = getattr(dataset, "tensors", None) or ()
+    if len(tensors) != 2 or tensors[0].ndim != 2 or tensors[1].ndim > 2:  # noqa: PLR2004 - inputs and targets, rows and columns
+        return None, None
+    table, target = (item.detach().cpu() for item in tensors)
+    kinds = set(target[:_TRIED_ROWS].flatten().tolist())
+    if target.is_floating_point():
+        task: Task = "binary" if kinds <= {0.0, 1.0} else "regression"
+    else:
+        task = "binary" if kinds <= {0, 1} else "multiclass"
+    return frame_of(table.numpy(), _EXAMPLE_ROWS), task
 
 
 def _early_stopping(trainer: Any) -> list[Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from rung.client.autolog.boosting import Crossing, Curves, Data, Training, curves_inside, log_best
 from rung.client.autolog.family import AUTOLOGGERS, Hook
@@ -18,6 +17,9 @@ from rung.client.autolog.measuring import follow
 from rung.client.autolog.options import options_of
 from rung.client.autolog.patches import Original, Patches, bound
 from rung.client.autolog.tables import described, name_of, spread
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LIBRARY = "xgboost"
 _ESTIMATORS = ("XGBModel", "XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor")
@@ -127,6 +129,8 @@ def _data(matrix: Any, called: str) -> Data:
 
 def _rows(matrix: Any, names: list[str]) -> pl.DataFrame:
     """Some rows as numbers; what a DMatrix does not hold is missing, while a zero is held."""
+    import polars as pl  # noqa: PLC0415 - half a second that `rung.autolog()` alone need not pay
+
     held = matrix.slice(list(range(min(int(matrix.num_row()), _EXAMPLE_ROWS)))).get_data().tocoo()
     table = np.full((held.shape[0], len(names)), np.nan)
     table[held.row, held.col] = held.data
