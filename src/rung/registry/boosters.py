@@ -18,6 +18,7 @@ from rung.core.errors import Invalid
 from rung.registry.format import unreadable
 from rung.registry.ubjson import read_ubjson
 
+_NO_PARENT = 2**31 - 1
 FAULTS = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
@@ -67,7 +68,9 @@ def _check_learner(learner: Mapping[str, Any]) -> None:
 
 
 def _check_xgboost_tree(tree: Mapping[str, Any], features: int) -> None:
-    if int(tree["tree_param"].get("size_leaf_vector", 0)) > 1:
+    a_leaf = int(tree["tree_param"].get("size_leaf_vector", 0))
+    must(a_leaf >= 0)
+    if a_leaf > 1:
         raise Invalid("Trees with several values a leaf are not read.", code="registry.unreadable_model", hint="Fit one tree a value.")
     nodes = int(tree["tree_param"]["num_nodes"])
     left, right, chosen = (_integers(tree[name]) for name in ("left_children", "right_children", "split_indices"))
@@ -76,6 +79,9 @@ def _check_xgboost_tree(tree: Mapping[str, Any], features: int) -> None:
     must(int(tree["tree_param"]["num_feature"]) == features)
     must(bool(((left == -1) == (right == -1)).all()))
     must(walk_ends(left, right))
+    parents, inner = _integers(tree["parents"]), np.flatnonzero(left != -1)
+    must(bool(((parents[left[inner]] == inner) & (parents[right[inner]] == inner)).all()))
+    must(bool((((parents >= -1) & (parents < nodes)) | (parents == _NO_PARENT)).all()) and int(parents[0]) in {-1, _NO_PARENT})
     must(within(chosen[left != -1], features))
     kinds = _integers(tree["split_type"]) if "split_type" in tree else np.zeros(nodes, dtype=np.int64)
     must(len(kinds) == nodes and within(kinds, 2))

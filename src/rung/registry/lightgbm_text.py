@@ -102,7 +102,7 @@ def _check_head(head: Mapping[str, str], features: int, trees: int) -> None:
 def _lines(block: str, number: int) -> dict[str, str]:
     """Names and values of a tree, each line once."""
     lines = [line for line in block.split("\n") if line]
-    must(lines[0] == f"Tree={number}")
+    must(block.startswith(f"Tree={number}\n"))  # LightGBM reads from the very byte that tree_sizes names
     found = dict(line.partition("=")[::2] for line in lines[1:])
     must(len(found) == len(lines) - 1 and set(found) <= _TREE and all(_NUMBERS.match(value) for value in found.values()))
     return found

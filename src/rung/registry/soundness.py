@@ -215,6 +215,7 @@ def _vectors(machine: Any) -> bool:
         held
         and bool((np.asarray(machine._n_support) >= 0).all())  # noqa: SLF001 - see above
         and weights.shape == (classes - 1, vectors.shape[0])
+        and len(machine.support_) == vectors.shape[0]
         and len(machine._intercept_) == pairs
         and sizes[0] == sizes[1]
         and sizes[0] in {0, pairs}
