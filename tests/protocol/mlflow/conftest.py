@@ -72,8 +72,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 
 @pytest.fixture
 def database() -> str:
-    """The database engine behind the server."""
-    return "sqlite"
+    """The database engine behind the server; ``MLFLOW_TESTS_ON=postgresql`` asks everything of the other one."""
+    return os.environ.get("MLFLOW_TESTS_ON", "sqlite")
 
 
 @pytest.fixture
