@@ -725,6 +725,8 @@ CREATE INDEX ix_run_parent ON run (project, parent);
 
 CREATE INDEX ix_run_experiment ON run (project, experiment_number, started_at, id);
 
+CREATE INDEX ix_run_deleted ON run (project, experiment_number) WHERE deleted_at IS NOT NULL;
+
 CREATE TABLE run_param (
 	run VARCHAR(32) NOT NULL, 
 	key VARCHAR(250) NOT NULL, 

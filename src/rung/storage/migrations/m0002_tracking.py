@@ -49,6 +49,10 @@ Table(
     UniqueConstraint("project", "experiment_number", "number", name="uq_run_number"),
     Index("ix_run_started", "project", "started_at", "id"), Index("ix_run_experiment", "project", "experiment_number", "started_at", "id"),
     Index("ix_run_pipeline_run", "project", "pipeline_run"), Index("ix_run_parent", "project", "parent"),
+    Index(
+        "ix_run_deleted", "project", "experiment_number", sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
 )  # fmt: skip
 Table(
     "run_param", _META, _id("run"), Column("key", String(250), nullable=False), _id("project"),

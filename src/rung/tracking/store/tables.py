@@ -74,6 +74,13 @@ RUN = table(
     Index("ix_run_experiment", "project", "experiment_number", "started_at", "id"),
     Index("ix_run_pipeline_run", "project", "pipeline_run"),
     Index("ix_run_parent", "project", "parent"),
+    Index(
+        "ix_run_deleted",
+        "project",
+        "experiment_number",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
 )
 PARAM = table(
     "run_param",
