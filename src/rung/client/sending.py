@@ -58,13 +58,17 @@ class Dispatch:
             except FileNotFoundError:
                 return False
         sure = self._writer.end_of(path) if self._writer else 0
-        batch = reader.next(sure=sure) or (reader.next() if reader.abandoned() else None)
-        if batch is not None:
-            reader.seal(batch)
-            self._send(batch)
-            reader.done(batch)
-            return True
-        return reader.abandoned() and self._finish(path, reader)
+        batch = reader.next(sure=sure)
+        if batch is None:
+            if not reader.abandoned():
+                return False
+            batch = reader.next()  # what its writer appended last, before it let go
+            if batch is None:
+                return self._finish(path, reader)
+        reader.seal(batch)
+        self._send(batch)
+        reader.done(batch)
+        return True
 
     def _finish(self, path: Path, reader: Reader) -> bool:
         lost = reader.unreadable()

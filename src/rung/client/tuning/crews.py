@@ -165,4 +165,4 @@ class Threads:
 
 def cancelled(asked: r.Asked) -> r.Outcome:
     """The outcome of a trial that was broken off."""
-    return r.Outcome(number=asked.number, run=asked.run, state="cancelled", error="It was interrupted.")
+    return r.Outcome(number=asked.number, run=asked.run, state="cancelled", error="It was interrupted.", left_open=True)

@@ -39,7 +39,7 @@ def execute(
     try:
         run = open_run(asked, plan, client)
     except RungError as error:
-        return r.Outcome(number=asked.number, run=asked.run, state="failed", error=f"The run was not opened: {error}")
+        return r.Outcome(number=asked.number, run=asked.run, state="failed", error=f"The run was not opened: {error}", left_open=True)
     watch(run)
     enter(run)
     trial = Trial(asked, values_of(space, asked.labels), run, plan, judge, worker)

@@ -23,6 +23,7 @@ from rung.client.tuning import records as r
 from rung.client.tuning.crews import Work, cancelled
 from rung.client.tuning.objectives import packed
 from rung.core.errors import Invalid, Unavailable
+from rung.core.records import replaced
 
 PICKLED = "objective.pickle"
 _GRACE_S = 10.0
@@ -178,13 +179,13 @@ class Processes:
                 f"A worker's process ended with {_ended(code)} before it was ready.", code="tuning.no_worker",
                 hint="Look at standard error for what it said, or use threads=True.",
             )  # fmt: skip
+        sys.stderr.write(f"rung: worker {worker.number} ended with {_ended(code)}; another takes its place.\n")
         self._workers[self._workers.index(worker)] = self._hire(worker.number)
         if asked is None:
             return None
-        kept = self._work.folder.kept(asked.number)
-        return kept or r.Outcome(
-            number=asked.number, run=asked.run, state="failed", error=f"The worker's process ended with {_ended(code)}."
-        )
+        why = f"The worker's process ended with {_ended(code)}."
+        outcome = self._work.folder.kept(asked.number) or r.Outcome(number=asked.number, run=asked.run, state="failed", error=why)
+        return replaced(outcome, left_open=True)
 
     def _hire(self, number: int) -> Worker:
         work = self._work

@@ -53,7 +53,7 @@ class Asked(Record):
 
 
 class Outcome(Record):
-    """How a trial ended. ``values`` are the metrics', in the plan's order."""
+    """How a trial ended. ``values`` are the metrics', in the plan's order; ``left_open``: its process may not have closed its run."""
 
     number: Count
     run: Id
@@ -61,6 +61,7 @@ class Outcome(Record):
     values: tuple[float, ...] = ()
     error: str = ""
     steps: Count = 0
+    left_open: bool = False
 
 
 class TrialRow(Record):

@@ -52,9 +52,7 @@ class Tuner:
             outcome = work.folder.kept(number)
             if outcome is None:
                 outcome = r.Outcome(number=number, run=run or "0" * 32, state="cancelled", error="It was interrupted.")
-            if run is not None:
-                self.close_left(replaced(outcome, run=run))
-            self._settle(outcome)
+            self._settle(replaced(outcome, left_open=run is not None))
 
     def go(self, make: Callable[[], Crew]) -> None:
         """Trials until a limit is reached, or somebody asks to stop.
@@ -84,8 +82,6 @@ class Tuner:
             clean = True
         finally:
             for outcome in crew.stop(cancel=not clean):
-                if outcome.state == "cancelled":
-                    self.close_left(outcome)
                 self._settle(outcome)
 
     @property
@@ -118,9 +114,9 @@ class Tuner:
     def _settle(self, outcome: r.Outcome) -> None:
         """Enter how a trial ended, and tell it on."""
         ledger, folder = self.work.ledger, self.work.folder
+        if outcome.left_open:
+            self.close_left(outcome)
         if outcome.state == "failed":
-            if folder.kept(outcome.number) is None:
-                self.close_left(outcome)
             self._in_a_row, self._last_error = self._in_a_row + 1, outcome.error
         elif outcome.state != "cancelled":
             self._in_a_row = 0
