@@ -10,6 +10,7 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from types import UnionType
@@ -307,6 +308,27 @@ def test_an_upload_that_breaks_off_leaves_nothing(server: RunningServer, held: d
     assert http.get(address).status_code == 404
     assert http.get(f"{API}/artifacts/list", params={"run_id": held["run_id"], "path": f"broken-{size}"}).json().get("files") is None
     assert _stored(server.home) == before
+
+
+def test_a_part_that_breaks_off_leaves_nothing_and_may_come_again(server: RunningServer, held: dict[str, str], http: httpx.Client) -> None:
+    place = f"{held['experiment_id']}/{held['run_id']}/artifacts"
+    begun = http.post(f"{PROXY}/mpu/create/{place}", json={"path": "big", "num_parts": 1}).json()
+    url, body = begun["credentials"][0]["url"], {"path": "big", "upload_id": begun["upload_id"]}
+    folder = server.home / "incoming" / f"parts-{begun['upload_id']}"
+    _raw(server, f"PUT {url.removeprefix(server.url)} HTTP/1.1", b"x" * (1 << 20), length=2 << 20, hang_up=True)
+    wait_until(lambda: [path.name for path in folder.iterdir()] == ["upload.json"], 30, lambda: f"{list(folder.iterdir())} are there")
+    assert http.post(f"{PROXY}/mpu/complete/{place}", json={**body, "parts": [{"part_number": 1, "etag": ""}]}).status_code == 400
+    tag = httpx.put(url, content=b"whole").headers["etag"]
+    body["parts"] = [{"part_number": 1, "etag": tag}]
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(
+            pool.map(
+                lambda _: httpx.post(f"{server.url}{PROXY}/mpu/complete/{place}", json=body, headers=http.headers).status_code, range(4)
+            )
+        )
+    assert sorted(ended) == [200, 404, 404, 404]
+    assert http.get(f"{PROXY}/artifacts/{place}/big").content == b"whole"
+    assert list((server.home / "incoming").iterdir()) == []
 
 
 def test_one_bad_metric_of_ten_thousand_is_named_and_none_is_kept(http: httpx.Client, held: dict[str, str]) -> None:

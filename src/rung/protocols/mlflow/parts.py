@@ -182,6 +182,8 @@ def _complete(request: Request, transport: LocalTransport, raw: bytes) -> dict[s
     named_tags = {part.part_number: (part.etag or "").strip('"') for part in body.parts or ()}
     for number in range(1, upload.parts + 1):
         if number not in held or named_tags.get(number) != held[number].name[6:]:
+            if not folder.is_dir():  # completed a moment ago
+                raise _gone()
             raise Invalid(
                 f"Part {number} of {upload.parts} is missing, or not the one that was sent.", code="mlflow.bad_part", hint="Send it again."
             )
