@@ -34,11 +34,15 @@ def sorted_page(
         held = _sorted(held, [value(item, order) for item in held], descending=order.descending)
     start = 0
     if after is not None:
-        last = _unmarked(after)
+        last = unmarked(after)
         start = next((n + 1 for n, item in enumerate(held) if identity(item) == last), len(held))
     page = held[start : start + limit]
-    mark = msgspec.json.encode([identity(page[-1])]).decode() if start + limit < len(held) else None
-    return Page(items=tuple(page), next=mark)
+    return Page(items=tuple(page), next=marked(identity(page[-1])) if start + limit < len(held) else None)
+
+
+def marked(identity: str) -> str:
+    """The mark of a page that ends with an item."""
+    return msgspec.json.encode([identity]).decode()
 
 
 def _sorted(items: Sequence[T], values: Sequence[Sortable], *, descending: bool) -> list[T]:
@@ -57,7 +61,8 @@ def _rank(value: Sortable) -> int:
     return 1 if value != value else 0  # noqa: PLR0124 - NaN is what differs from itself
 
 
-def _unmarked(after: str) -> str:
+def unmarked(after: str) -> str:
+    """The item that the page before ended with. Raises Invalid."""
     try:
         (found,) = msgspec.json.decode(after, type=tuple[str])
     except (msgspec.ValidationError, msgspec.DecodeError):

@@ -11,7 +11,7 @@ from rung.core.filters import ENTITIES, All, Compare, Either, Entity, Expression
 from rung.core.records import Count, Instant, Line, Page, Record, Text
 from rung.core.requests import Effect, Request, handles
 from rung.storage.scope import Scope
-from rung.tracking.paging import sorted_page
+from rung.tracking.paging import marked, sorted_page, unmarked
 from rung.tracking.records import TagChanges
 from rung.tracking.store import ExperimentStore, TraceStore
 
@@ -113,11 +113,29 @@ def search_traces(request: SearchTraces, scope: Scope) -> Page[Trace]:
     orders = [parse_order(text) for text in request.order_by] or [OrderBy(entity="attribute", key="timestamp_ms", descending=True)]
     for order in orders:
         _check(Compare(entity=order.entity, key=order.key, operator="present"))
+    if not expression.parts and _is_newest(orders):
+        return _newest(scope, request)
     found = _store(scope).among(request.experiments)
     kept = [item for item in found if holds(expression, lambda entity, key, item=item: _value(item, entity, key))]  # type: ignore[misc]
     return sorted_page(
         kept, orders, lambda item, order: _value(item, order.entity, order.key), lambda item: item.id, request.after, request.limit
     )
+
+
+def _is_newest(orders: list[OrderBy]) -> bool:
+    return len(orders) == 1 and orders[0].descending and orders[0].entity == "attribute" and _NAMES[orders[0].key] == "at"
+
+
+def _newest(scope: Scope, request: SearchTraces) -> Page[Trace]:
+    """A page of what most ask for, which the database sorts by its index."""
+    last = None
+    if request.after is not None:
+        last = _store(scope).find(unmarked(request.after))
+        if last is None:
+            return Page(items=())
+    found = _store(scope).newest(request.experiments, last, request.limit + 1)
+    page = found[: request.limit]
+    return Page(items=tuple(page), next=marked(page[-1].id) if len(found) > request.limit else None)
 
 
 @handles(TagTrace)

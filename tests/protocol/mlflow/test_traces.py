@@ -93,18 +93,21 @@ def test_traces_are_found_by_tag_name_metadata_and_time(traced: str) -> None:
     assert found("execution_time_ms >= 0 AND tags.colour = 'red'") == [1, 2, 3]
 
 
-def test_pages_of_traces_follow_each_other(traced: str, mlflow_client: MlflowClient) -> None:
+@pytest.mark.parametrize("order", [None, ["timestamp_ms DESC"], ["timestamp_ms ASC"], ["execution_time_ms DESC", "trace_id ASC"]])
+def test_pages_of_traces_follow_each_other(traced: str, mlflow_client: MlflowClient, order: list[str] | None) -> None:
     for x in range(5):
         outer(x)
     seen: list[str] = []
     token = None
     while True:
-        page = mlflow_client.search_traces(locations=[traced], max_results=2, page_token=token, include_spans=False)
+        page = mlflow_client.search_traces(locations=[traced], max_results=2, page_token=token, include_spans=False, order_by=order)
         seen += [trace.info.trace_id for trace in page]
         token = page.token
         if not token:
             break
     assert len(seen) == len(set(seen)) == 5
+    whole = mlflow_client.search_traces(locations=[traced], include_spans=False, order_by=order)
+    assert [trace.info.trace_id for trace in whole] == seen
 
 
 def test_tags_of_a_trace_are_set_and_taken_off(traced: str, mlflow_client: MlflowClient) -> None:

@@ -45,6 +45,15 @@ class TraceStore:
             query = query.where(TRACE.c.experiment_number.in_(experiments))
         return self._read(query.order_by(TRACE.c.at.desc()))
 
+    def newest(self, experiments: Sequence[int], after: Trace | None, limit: int) -> list[Trace]:
+        """The newest traces of some experiments, or of all, that began before another."""
+        query = select(TRACE.c.record, TRACE.c.tags).where(self._mine())
+        if experiments:
+            query = query.where(TRACE.c.experiment_number.in_(experiments))
+        if after is not None:
+            query = query.where((TRACE.c.at < after.at) | ((TRACE.c.at == after.at) & (TRACE.c.id < after.id)))
+        return self._read(query.order_by(TRACE.c.at.desc(), TRACE.c.id.desc()).limit(limit))
+
     def retag(self, trace: str, tags: dict[str, str]) -> None:
         """Give a trace other tags."""
         self._connection.execute(TRACE.update().where(self._mine(), TRACE.c.id == trace).values(tags=tags))
