@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 _TONES = {
     "ok": "succeeded passed pass stable ok closed final healthy champion yes reproduced identical equivalent true live ready",
-    "warn": "warned running scheduled pending queued waiting cached diagnosed decided canary shadow attested manual insufficient open wait unchecked equivalent",
+    "warn": "warned running scheduled pending pruned queued waiting cached diagnosed decided canary shadow attested manual insufficient open wait unchecked equivalent",
     "bad": "failed fail denied cancelled drifted rollback lost timed_out different broken no skipped",
 }
 TONE = {word: tone for tone, words in _TONES.items() for word in words.split()}

@@ -14,6 +14,7 @@ from rung.tracking.traces import SearchTraces
 from rung.ui import words
 from rung.ui.blocks import Facts, Form, Page, Part, Stats, Table, Visit, Words
 from rung.ui.charts.line import Series, line_chart
+from rung.ui.looks import ordered
 from rung.ui.markdown import rendered
 from rung.ui.pages.files import files_part
 from rung.ui.pages.logged import input_row, versions_table
@@ -22,6 +23,7 @@ from rung.ui.words import HELD_OUT, MISSING, link, pill, when
 
 SCRIPTS = ("uplot.min.css", "uplot.min.js", "curves.js", "htmx.min.js")
 _SHOWN, _PICTURES, _CHILDREN, _MODELS, _MANY, _TRACES = 6, 4, 100, 20, 12, 50
+_LONGEST_NAME = 250
 _INTERNAL = "mlflow."
 _NOTE = "mlflow.note.content"
 
@@ -30,7 +32,7 @@ def run(visit: Visit) -> Page:
     """One run by its id or as ``experiment:number``."""
     held = visit.ask(GetRun(run=visit.path["run"], points=True))
     artifacts = visit.find(ListArtifacts(owner=held.id)) or ()
-    children = visit.ask(SearchRuns(filter=f"parent = '{held.id}'", limit=_CHILDREN)).items
+    children = visit.ask(SearchRuns(filter=f"parent = '{held.id}'", order_by=_best_first(held), limit=_CHILDREN)).items
     models = [found for item in held.models[:_MODELS] if (found := visit.find(GetLoggedModel(model=item.model)))]
     names = sorted(held.metrics, key=lambda name: (name.startswith("system/"), name))
     live: list[object] = [Stats([(name, metric_words(held.metrics[name]), "") for name in names[:_SHOWN]])] if names else []
@@ -198,19 +200,41 @@ def _model(model: LoggedModel) -> tuple[object, ...]:
     )
 
 
+def _best_first(held: Run) -> tuple[str, ...]:
+    """How the trials of a sweep are ordered; children of other runs come newest first."""
+    metric = _sweeps_metric(held)
+    return (ordered(f"metrics.{metric}", descending=held.tags.get("rung.sweep.direction", "").startswith("maximize")),) if metric else ()
+
+
+def _sweeps_metric(held: Run) -> str:
+    """The first metric a sweep looks for; tags are free texts, so what cannot be a metric's name is none."""
+    name = held.tags.get("rung.sweep.metric", "").split(", ")[0]
+    return name if name.isprintable() and len(name) <= _LONGEST_NAME else ""
+
+
 def _children(held: Run, children: Sequence[Run]) -> Table:
-    names = sorted({name for child in children for name in child.metrics})[:3]
+    """Child runs with a few metrics, the sweep's first, and the params in which they differ."""
+    metric = _sweeps_metric(held)
+    names = sorted(
+        {name for child in children for name in child.metrics if not name.startswith("system/")}, key=lambda name: (name != metric, name)
+    )[:3]
+    keys = sorted({key for child in children for key in child.params})
+    params = [key for key in keys if len({repr(child.params.get(key)) for child in children}) > 1][:6]
     rows = [
         (
             link(run_title(c), "runs", c.id),
-            pill(c.status),
-            when(c.started_at),
+            pill(c.tags.get("rung.trial.state", c.status)),
             *(metric_words(c.metrics[n]) if n in c.metrics else MISSING for n in names),
+            *(words.plain(c.params[key])[:80] if key in c.params else MISSING for key in params),
+            when(c.started_at),
         )
         for c in children
     ]
-    compare = Markup('<a href="/compare?{}">Compare them</a>').format(words.query(where=f"parent = '{held.id}'"))
-    return Table(("child run", "state", "started", *names), rows, f"Child runs ({len(rows)})", note=compare)
+    compare = Markup('<a href="/compare?{}">Compare them: curves, parallel coordinates, which params matter</a>').format(
+        words.query(where=f"parent = '{held.id}'", metric=metric)
+    )
+    count = f"{len(rows)}+" if len(rows) == _CHILDREN else str(len(rows))
+    return Table(("child run", "state", *names, *params, "started"), rows, f"Child runs ({count})", note=compare, tall=True)
 
 
 def _tags(held: Run) -> list[Table]:
