@@ -14,6 +14,9 @@ from rung.cli.frame import EXIT_NOT_MET, EXIT_USAGE, client, fail, note, show, s
 if TYPE_CHECKING:
     from rung.registry.records import Verdict
 
+_NOT_LET_PASS = {
+    "registry.gate_refused", "registry.no_verdict_yet", "registry.stale_verdict", "registry.not_approved", "registry.rejected",
+}  # fmt: skip
 _VERSION = ("number", "created_at", "created_by", "format", "size_bytes", "aliases", "run_id", "description")
 
 
@@ -210,7 +213,7 @@ def rules(model: str, file: Path | None) -> None:
 @click.option("--override", metavar="REASON", help="Move it past the gates, for a reason that is kept; needs model:override.")
 @verb
 def promote(model: str, number: int, alias: str, reason: str, override: str | None) -> None:
-    """Move an alias to a version that passed its gates; exit code 3 when they did not let it pass.
+    """Move an alias to a version that passed its gates; exit code 3 when they, or those who approve, did not let it pass.
 
     \b
     Example: rung model promote late-flights 3
@@ -220,7 +223,7 @@ def promote(model: str, number: int, alias: str, reason: str, override: str | No
     try:
         moved = client().registry.promote(model, number, alias=alias, reason=reason, override_reason=override)
     except Conflict as error:
-        if error.code not in {"registry.gate_refused", "registry.no_verdict_yet", "registry.stale_verdict"}:
+        if error.code not in _NOT_LET_PASS:
             raise
         fail(error.message, hint=error.hint, code=EXIT_NOT_MET)
     show(moved, ("model", "alias", "previous", "number", "by", "verdict", "override_reason"))

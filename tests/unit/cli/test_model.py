@@ -69,6 +69,8 @@ def test_a_version_is_rejected_taken_back_and_approved_by_others_only() -> None:
     assert answer("model", "approvals", "late", "1")["rejected_by"] == [said["by"]]
     shown = ask("model", "approvals", "late", "1")
     assert "The slices look odd." in shown.output
+    refused = ask("model", "promote", "late", "1", "--override", "no time to wait", "--json")
+    assert (refused.exit_code, "says no: The slices look odd." in refused.output) == (3, True)
     assert answer("model", "revoke", said["id"])["revoked_by"] == said["by"]
     own = ask("model", "approve", "late", "1", "--json")
     assert (own.exit_code, json.loads(own.stdout)["error"]["code"]) == (1, "registry.own_version")

@@ -173,6 +173,31 @@ def test_one_slow_address_does_not_change_the_order_of_another(open_inside: Loca
     assert told(receiver) == [f"m{number}" for number in range(30)]
 
 
+def test_workers_side_by_side_send_each_message_once_and_in_order(open_inside: LocalTransport, receiver: Receiver) -> None:
+    client = Client(open_inside)
+    client.webhooks.create("ci", receiver.url, ["registered_model.created"])
+    stop = threading.Event()
+
+    def deliver() -> None:
+        while not stop.is_set():
+            open_inside.call(DeliverWebhooks())
+
+    workers = [threading.Thread(target=deliver) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    names = [f"m{number}" for number in range(25)]
+    for name in names:
+        client.registry.create_model(name)
+    late = time.monotonic() + 60
+    while len(receiver.got) < len(names) and time.monotonic() < late:
+        time.sleep(0.05)
+    stop.set()
+    for worker in workers:
+        worker.join()
+    send(open_inside)
+    assert told(receiver) == names
+
+
 def test_a_webhook_that_takes_nothing_any_more_is_switched_off_until_somebody_mends_it(
     open_inside: LocalTransport, receiver: Receiver
 ) -> None:
