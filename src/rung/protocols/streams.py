@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from anyio import to_thread
@@ -66,8 +67,9 @@ def sweep(platform: Platform) -> None:
     """Remove what is left of uploads that were never ended, or broke off with the server."""
     before = time.time() - LONGEST_UPLOAD_S
     for path in incoming_folder(platform).iterdir():
-        if path.stat().st_mtime < before:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # ended, or swept by another server, in this moment
+            if path.stat().st_mtime < before:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 async def received(request: Request, path: Path) -> None:
