@@ -23,6 +23,7 @@ from rung.tracking.records import Artifact, Run
 from rung.tracking.store import ArtifactStore, LoggedStore, RunStore
 
 PROMPT = "mlflow.prompt.is_prompt"
+_FROM_PICKLE = "rung.from_pickle"
 _NOTHING = r.Signature(inputs=())
 
 
@@ -82,8 +83,9 @@ def drafted(request: lg.RegisterLogged, source: Source, scope: Scope) -> r.Model
             draft, unservable=f"It is a {draft.task} model, and {model.name!r} holds {model.task} ones; register it under another name."
         )
     run = found.run
+    tags = {**request.tags, **{key: value for key, value in draft.tags.items() if key == _FROM_PICKLE}}  # of a copy too
     return replaced(
-        draft, model=model.name, source=request.source, run_link=request.run_link, tags=request.tags, description=request.description,
+        draft, model=model.name, source=request.source, run_link=request.run_link, tags=tags, description=request.description,
         run_id=request.run_id or (run.id if run else draft.run_id), logged_model=request.logged_model or found.logged_model or draft.logged_model,
         datasets=run.datasets if run and run.datasets else draft.datasets, lock=run.lock if run else draft.lock,
         git_commit=run.git_commit if run else draft.git_commit, git_dirty=run.context.git_dirty if run else draft.git_dirty,
@@ -195,7 +197,7 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
     for data in told.made.values():
         scope.blobs.put(data)
     if told.made:
-        draft = replaced(draft, tags={**draft.tags, "rung.from_pickle": "true"})
+        draft = replaced(draft, tags={**draft.tags, _FROM_PICKLE: "true"})
     return replaced(draft, digest=version_digest(draft)) if draft.format else draft
 
 
