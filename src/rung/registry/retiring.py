@@ -22,8 +22,10 @@ def rename_model(request: lg.RenameModel, scope: Scope) -> r.Model:
     held = store.model(request.model)
     if request.name == held.name:
         return held
-    if store.find_model(request.name) or store.find_model(request.name, deleted=True):
-        raise AlreadyExists(f"Model {request.name!r} exists.", code="registry.model_exists", hint="Choose another name.")
+    if store.find_model(request.name) or store.find_model(request.name, deleted=True) or store.next_number(request.name) > 1:
+        raise AlreadyExists(
+            f"Model {request.name!r} exists, or did and its numbers stay given.", code="registry.model_exists", hint="Choose another name."
+        )
     _refuse_held(store, held.name)
     store.rename(held.name, request.name)
     ApprovalStore(scope.connection, scope.project).rename(held.name, request.name)

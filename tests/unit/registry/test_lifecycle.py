@@ -389,4 +389,7 @@ def test_what_was_collected_is_gone_for_good_and_its_number_stays_given(flights:
     assert flights.governance.collect_garbage(older_than_days=0).removed["models"] == 1
     with pytest.raises(NotFound, match="no deleted model"):
         registry.restore_model(NAME)
+    registry.register("other", MODEL, example=FRAME.select("x", "z"), label="late")
+    with pytest.raises(AlreadyExists, match="numbers stay given"):
+        registry.rename_model("other", NAME)
     assert registry.register(NAME, MODEL, example=FRAME.select("x", "z"), label="late").number == 3
