@@ -48,8 +48,12 @@ def command(
 
     rung.autolog(libraries or None, experiment=experiment, models=not no_models)
     outer = rung.start_run(experiment, name) if name else None
-    with outer or nullcontext():
-        _run(script, args, as_module=as_module)
+    try:
+        with outer or nullcontext():
+            _run(script, args, as_module=as_module)
+    except Exception as error:
+        _tell(error)
+        raise SystemExit(1) from None
     ids = [outer.id] if outer else opened_runs()
     if state().json:
         show(tuple(rung.get_run(run) for run in ids))
@@ -58,18 +62,19 @@ def command(
 
 
 def _run(script: str, args: tuple[str, ...], *, as_module: bool) -> None:
-    """Run it as Python would; an exception shows its traceback from the script on, and ends with exit code 1."""
+    """Run it as Python would."""
     sys.argv = [script, *args]
     sys.path.insert(0, "" if as_module else str(Path(script).resolve().parent))
-    try:
-        if as_module:
-            runpy.run_module(script, run_name="__main__", alter_sys=True)
-        else:
-            runpy.run_path(script, run_name="__main__")
-    except Exception as error:
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None and frame.tb_frame.f_globals.get("__name__") != "__main__":
-            frame = frame.tb_next
-        sys.last_value = error  # open runs are closed as failed by it
-        sys.excepthook(type(error), error.with_traceback(frame), frame)
-        raise SystemExit(1) from None
+    if as_module:
+        runpy.run_module(script, run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(script, run_name="__main__")
+
+
+def _tell(error: Exception) -> None:
+    """Show the traceback from the script on, and have runs that are still open closed as failed by it."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None and frame.tb_frame.f_globals.get("__name__") != "__main__":
+        frame = frame.tb_next
+    sys.last_value = error
+    sys.excepthook(type(error), error.with_traceback(frame), frame)
