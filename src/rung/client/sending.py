@@ -13,7 +13,7 @@ from rung.client.replaying import Batch, Reader
 from rung.client.spool import RunFolder
 from rung.client.transports import Transport
 from rung.core.errors import Conflict, NotFound
-from rung.core.records import replaced
+from rung.core.records import prepared, replaced
 from rung.core.requests import Request
 from rung.registry.records import ListVersions, RegisterVersion
 from rung.tracking.artifacts import LogArtifact
@@ -102,7 +102,7 @@ class Dispatch:
                 f"A journal of run {self.folder.run} holds {operation!r}.", code="tracking.unknown_spooled",
                 hint="Send it with the Rung that wrote it.",
             )  # fmt: skip
-        request = msgspec.msgpack.decode(body, type=kind)
+        request = msgspec.msgpack.decode(body, type=prepared(kind))
         if isinstance(request, CreateLoggedModel) and request.run:
             # An offline run does not know the number of its experiment yet.
             number = self.transport.call(GetRun(run=request.run)).experiment_number

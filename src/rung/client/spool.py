@@ -22,7 +22,7 @@ from rung.client.journal import SUFFIX
 from rung.core.digests import digest_of_file
 from rung.core.errors import Unavailable
 from rung.core.ids import new_id
-from rung.core.records import Record
+from rung.core.records import Record, prepared
 from rung.core.settings import Settings
 
 _NOTE, _LOCK, _BLOBS = "note.json", "sending.lock", "blobs"
@@ -55,7 +55,7 @@ class RunFolder:
     def note(self) -> Note:
         """What is known of the run; only its id when nothing can be read."""
         try:
-            return msgspec.json.decode((self.path / _NOTE).read_bytes(), type=Note)
+            return msgspec.json.decode((self.path / _NOTE).read_bytes(), type=prepared(Note))
         except (OSError, msgspec.DecodeError, msgspec.ValidationError):
             return Note(run=self.run)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from rung.core.errors import RungError, Unavailable, rebuilt
-from rung.core.records import checked
+from rung.core.records import checked, prepared
 from rung.core.requests import Request, answer_type
 from rung.core.settings import Settings
 from rung.core.wire import WireErrorBody
@@ -106,7 +106,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _decoded(body: bytes, kind: Any) -> Any:
     try:
-        return msgspec.msgpack.decode(body, type=kind)
+        return msgspec.msgpack.decode(body, type=prepared(kind))
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise Unavailable(
             f"The server's answer cannot be read: {error}.", code="transport.bad_answer", hint="Client and server should be of one version."
@@ -116,7 +116,7 @@ def _decoded(body: bytes, kind: Any) -> Any:
 def _error(body: bytes, status: int) -> RungError:
     for decode in (msgspec.msgpack.decode, msgspec.json.decode):
         try:
-            error = decode(body, type=WireErrorBody).error
+            error = decode(body, type=prepared(WireErrorBody)).error
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
             continue
         return rebuilt(error.kind, error.message, code=error.code, hint=error.hint)

@@ -7,6 +7,7 @@ same rules as a remote one.
 from __future__ import annotations
 
 import math
+import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, dataclass_transform
 
@@ -40,6 +41,9 @@ else:
 
 
 T = TypeVar("T")
+K = TypeVar("K")
+_prepared: set[Any] = set()
+_preparing = threading.RLock()
 R = TypeVar("R", bound=Record)
 
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -103,10 +107,23 @@ def checked(value: Any, kind: type[T]) -> T:
     return decoded(plain, kind)
 
 
+def prepared(kind: K) -> K:
+    """A type that threads may decode at once; give it to msgspec in its place.
+
+    msgspec looks at a record's fields when it first decodes one, in steps between which another thread may run: that one then
+    meets a record that is half looked at, and the process ends with a segmentation fault. So the first look is taken alone.
+    """
+    if kind not in _prepared:
+        with _preparing:
+            msgspec.json.Decoder(kind)
+            _prepared.add(kind)
+    return kind
+
+
 def decoded(plain: Any, kind: type[T]) -> T:
     """A record from plain values (dicts, lists, strings, numbers). Raises Invalid with the path of the fault."""
     try:
-        record = msgspec.convert(plain, kind)
+        record = msgspec.convert(plain, prepared(kind))
     except msgspec.ValidationError as error:
         raise invalid(kind, error) from None
     _refuse_non_finite(plain, kind)

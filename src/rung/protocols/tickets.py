@@ -20,7 +20,7 @@ from typing import Literal
 import msgspec
 
 from rung.core.errors import Denied
-from rung.core.records import Record
+from rung.core.records import Record, prepared
 
 _KEY_FILE = "tickets.key"
 _KEY_BYTES = 32
@@ -60,7 +60,7 @@ def read(home: Path, text: str, verb: str, now: datetime) -> Ticket:
     sign, content = raw[:_SIGN_BYTES], raw[_SIGN_BYTES:]
     if not hmac.compare_digest(sign, _sign(home, content)):
         raise Denied("The address carries no ticket of this server.", code="tickets.forged", hint="Ask for a new address.")
-    ticket = msgspec.msgpack.decode(content, type=Ticket)
+    ticket = msgspec.msgpack.decode(content, type=prepared(Ticket))
     if ticket.verb != verb:
         raise Denied(f"The ticket is to {ticket.verb}, not to {verb}.", code="tickets.other_verb", hint="Ask for an address of that kind.")
     if ticket.expires_at <= now:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from rung.core.errors import Invalid
-from rung.core.records import Record
+from rung.core.records import Record, prepared
 from rung.core.references import Task
 from rung.registry.records import Class, Label, ModelFile, Signature
 
@@ -37,7 +37,7 @@ def read_manifest(folder: Mapping[str, tuple[str, int]], read: Callable[[str], b
     try:
         if size > _LARGEST:
             raise ValueError(f"it has {size} bytes")
-        found = msgspec.json.decode(read(digest), type=Manifest)
+        found = msgspec.json.decode(read(digest), type=prepared(Manifest))
     except (ValueError, msgspec.DecodeError) as error:
         raise Invalid(f"{MANIFEST} cannot be read: {error}.", code="registry.bad_manifest", hint="Log the model again.") from None
     strange = [file.path for file in found.files if folder.get(file.path) != (file.digest, file.size_bytes)]

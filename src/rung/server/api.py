@@ -16,7 +16,7 @@ from starlette.routing import Route
 from rung.app.local import LocalTransport
 from rung.app.platform import Platform, request_named
 from rung.core.errors import Invalid
-from rung.core.records import invalid
+from rung.core.records import invalid, prepared
 from rung.protocols.streams import download, incoming_folder, received
 from rung.server.doors import project_of, token_of
 from rung.server.openapi import openapi
@@ -79,7 +79,7 @@ def _answer(platform: Platform, request: Request, body: bytes) -> Response:
         raise Invalid(f"Content-Type {media or 'none'!r} is not understood.", code="request.media_type", hint=f"Send {_JSON} or {_PACK}.")
     try:
         decode: Any = msgspec.msgpack.decode if media == _PACK else msgspec.json.decode
-        asked = decode(body or (b"\x80" if media == _PACK else b"{}"), type=kind)
+        asked = decode(body or (b"\x80" if media == _PACK else b"{}"), type=prepared(kind))
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(kind, error) from None
     return _encoded(request, platform.answer(asked, caller))

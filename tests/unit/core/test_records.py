@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import ClassVar
 
 import pytest
@@ -76,3 +78,36 @@ def test_every_error_survives_the_wire() -> None:
 def test_an_error_of_a_newer_server_is_unavailable() -> None:
     assert rebuilt("too_hot", "Too hot.", code="x").kind == "unavailable"
     assert isinstance(rebuilt("not_found", "Gone.", code="x"), NotFound)
+
+
+_MANY_THREADS = """
+import sys, threading, types
+from rung.core.records import Record, decoded
+
+sys.setswitchinterval(1e-6)
+for number in range(60):
+    module = types.ModuleType(f"fresh{number}")
+    sys.modules[module.__name__] = module
+    inner = "\\n".join(f"class Inner{i}(Record):\\n    text: str = ''\\n    counts: dict[str, int] = {{}}" for i in range(8))
+    outer = "class Outer(Record):\\n" + "\\n".join(f"    field{i}: tuple[Inner{i}, ...] = ()" for i in range(8))
+    exec("from __future__ import annotations\\nfrom rung.core.records import Record\\n" + inner + "\\n" + outer, module.__dict__)
+    plain = {f"field{i}": [{"text": "a", "counts": {"b": 1}}] for i in range(8)}
+    together = threading.Barrier(4)
+
+    def look() -> None:
+        together.wait()
+        assert decoded(plain, module.Outer).field7[0].counts == {"b": 1}
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print("whole")
+"""
+
+
+def test_threads_may_decode_a_record_for_the_first_time_at_once() -> None:
+    # In a process of its own: without the care taken, it ends with a segmentation fault.
+    done = subprocess.run([sys.executable, "-c", _MANY_THREADS], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr

@@ -26,7 +26,7 @@ from starlette.routing import BaseRoute, Route
 from rung.app.local import LocalTransport
 from rung.app.platform import Platform
 from rung.core.errors import Invalid, NotFound, RungError, Unavailable
-from rung.core.records import Record
+from rung.core.records import Record, prepared
 from rung.protocols.mlflow import wire
 from rung.protocols.mlflow.artifacts import PROXY, kept, named
 from rung.protocols.mlflow.routes import Stream, error_response, read_body
@@ -236,7 +236,7 @@ def _mine(request: Request, transport: LocalTransport, local: str, upload_id: st
 
 def _upload(folder: Path) -> Upload:
     try:
-        upload = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=Upload)
+        upload = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=prepared(Upload))
     except FileNotFoundError:
         raise _gone() from None
     if upload.expires_at < time.time():

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from rung.core.clock import from_micros, to_micros
 from rung.core.errors import Invalid
-from rung.core.records import Int64, Record
+from rung.core.records import Int64, Record, prepared
 
 B = TypeVar("B", bound="Body")
 _GREATEST = 1.7976931348623157e308
@@ -52,7 +52,7 @@ class Tag(Body):
 def decode_json(body: bytes, kind: type[B]) -> B:
     """A body from JSON; bare NaN and Infinity are taken as MLflow's own clients send them. Raises Invalid."""
     try:
-        return msgspec.json.decode(body or b"{}", type=kind, strict=False)
+        return msgspec.json.decode(body or b"{}", type=prepared(kind), strict=False)
     except msgspec.ValidationError as error:
         raise _bad(kind, error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

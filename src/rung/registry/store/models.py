@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, Select, String, Text, UniqueConstraint, and_, func, select, type_coerce
 
 from rung.core.errors import Conflict, NotFound
-from rung.core.records import Page, replaced
+from rung.core.records import Page, prepared, replaced
 from rung.registry.records import AliasMove, GateRules, Model, ModelVersion, Verdict
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
@@ -388,7 +388,7 @@ class RegistryStore:
         for model, number, alias in self._connection.execute(query if len(models) > _FEW else query.where(ALIAS.c.model.in_(models))):
             held.setdefault((model, number), []).append(alias)
         for row in rows:
-            version = msgspec.json.decode(row.record, type=ModelVersion)
+            version = msgspec.json.decode(row.record, type=prepared(ModelVersion))
             aliases = tuple(held.get((row.model, row.number), ()))
             found.append(
                 replaced(

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from rung.core.clock import from_micros, to_micros
 from rung.core.errors import NotFound
+from rung.core.records import prepared
 from rung.core.references import DatasetUse
 from rung.storage.raw import Raw
 from rung.tracking.records import Extremes, Input, InputUse, LatestPoint, ModelLink, ParamValue, Run, RunContext
@@ -236,10 +237,10 @@ def _run(row: Any, params: dict[str, str], tags: dict[str, str], latest: Sequenc
         metrics={item[1]: _NAN if item[3] else item[2] for item in latest},
         latest={item[1]: _latest(item) for item in latest} if points else {},
         tags=tags,
-        context=_EMPTY_CONTEXT if context == _NO_CONTEXT else msgspec.json.decode(context, type=RunContext),
-        datasets=() if datasets == "[]" else msgspec.json.decode(datasets, type=tuple[DatasetUse, ...]),
-        inputs=() if inputs == "[]" else msgspec.json.decode(inputs, type=tuple[Input, ...]),
-        models=() if models == "[]" else msgspec.json.decode(models, type=tuple[ModelLink, ...]),
+        context=_EMPTY_CONTEXT if context == _NO_CONTEXT else msgspec.json.decode(context, type=prepared(RunContext)),
+        datasets=() if datasets == "[]" else msgspec.json.decode(datasets, type=prepared(tuple[DatasetUse, ...])),
+        inputs=() if inputs == "[]" else msgspec.json.decode(inputs, type=prepared(tuple[Input, ...])),
+        models=() if models == "[]" else msgspec.json.decode(models, type=prepared(tuple[ModelLink, ...])),
     )  # fmt: skip
 
 
