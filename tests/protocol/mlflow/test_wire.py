@@ -159,6 +159,8 @@ def test_a_chart_history_is_thinned_and_keeps_the_ends(wire: Wire, run: str) -> 
     steps = [m["step"] for m in answer.json()["metrics"]]
     assert (steps[0], steps[-1]) == (0, 999)
     assert len(steps) <= 60
+    unknown = wire.send("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval", params={**query, "metric_key": "never"})
+    assert (unknown.status_code, unknown.json().get("metrics", [])) == (200, [])
 
 
 def test_the_histories_of_several_runs_come_together_by_the_name_the_page_of_mlflow_uses(wire: Wire, experiment: str) -> None:

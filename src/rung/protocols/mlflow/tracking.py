@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from rung.core.errors import Invalid
+from rung.core.errors import Invalid, NotFound
 from rung.protocols.mlflow import shapes, wire
 from rung.protocols.mlflow.routes import Answer, Call, Row, row
 from rung.tracking import records as r
@@ -310,12 +310,15 @@ def metric_history_interval(body: BulkBody, call: Call) -> Answer:
     limit = _limit(body.max_results, 2500)
     found = []
     for run in _runs_of(body.run_ids):
-        page = call(r.MetricPage(run=run, key=body.metric_key, limit=1))
-        if page.items:
+        try:
             series = call(
                 r.MetricHistory(run=run, key=body.metric_key, limit=min(max(limit, 4), 100_000), first=body.start_step, last=body.end_step)
             )
-            found += [{**_point(item), "run_id": run} for item in series.points]
+        except NotFound as error:
+            if error.code != "tracking.no_metric":
+                raise
+            continue  # MLflow answers nothing of runs that never logged the metric
+        found += [{**_point(item), "run_id": run} for item in series.points]
     return {"metrics": found}
 
 
