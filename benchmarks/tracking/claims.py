@@ -65,7 +65,7 @@ OF_DATABASE: dict[str, dict[str, Claim]] = {
     "SQLite": {"search, filter and order by metric": Claim(default=50, one=50)},
     "PostgreSQL": {"search, filter and order by metric": Claim(default=7, one=7)},
 }
-OF_KIND = {"100,000 runs, ": _PAGE}
+OF_KIND = {"100,000 runs, page": _PAGE}
 
 
 def claim_of(database: str, measure: str) -> Claim:
