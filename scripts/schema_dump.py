@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sqlalchemy import create_mock_engine
+from sqlalchemy import make_url
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from rung.app.opening import import_stores
 from rung.storage.migrate import known
@@ -20,15 +21,14 @@ ENGINES = {"sqlite": "sqlite://", "postgresql": "postgresql+psycopg://"}
 
 def dump(url: str) -> str:
     """CREATE statements of every table and index, in order of dependence."""
-    statements: list[str] = []
-
-    def keep(sql: object, *_: object, **__: object) -> None:
-        statements.append(str(sql.compile(dialect=engine.dialect)).strip())  # type: ignore[attr-defined]
-
-    engine = create_mock_engine(url, keep)
+    dialect = make_url(url).get_dialect()()
     import_stores()
-    METADATA.create_all(engine, checkfirst=False)
-    return ";\n\n".join(statements) + ";\n"
+    statements: list[ExecutableDDLElement] = []
+    for made in METADATA.sorted_tables:
+        statements.append(CreateTable(made))
+        # a table's indexes are a set, whose order changes from process to process
+        statements += [CreateIndex(index) for index in sorted(made.indexes, key=lambda index: str(index.name))]
+    return ";\n\n".join(str(statement.compile(dialect=dialect)).strip() for statement in statements) + ";\n"
 
 
 def main() -> int:

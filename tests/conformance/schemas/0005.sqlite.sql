@@ -1,39 +1,79 @@
-CREATE TABLE project (
+CREATE TABLE alert (
 	id VARCHAR(32) NOT NULL, 
-	name VARCHAR(128) NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	CONSTRAINT pk_project PRIMARY KEY (id), 
-	CONSTRAINT uq_project_name UNIQUE (name)
-);
-
-CREATE TABLE principal (
-	id VARCHAR(32) NOT NULL, 
-	name VARCHAR(128) NOT NULL, 
-	kind VARCHAR(16) NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	disabled_at BIGINT, 
-	CONSTRAINT pk_principal PRIMARY KEY (id), 
-	CONSTRAINT uq_principal_name UNIQUE (name)
-);
-
-CREATE TABLE role_grant (
 	project VARCHAR(32) NOT NULL, 
-	principal VARCHAR(32) NOT NULL, 
+	deployment VARCHAR(128) NOT NULL, 
+	rule VARCHAR(16) NOT NULL, 
+	started_at BIGINT NOT NULL, 
+	ended_at BIGINT NOT NULL, 
+	incident VARCHAR(32) NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_alert PRIMARY KEY (id), 
+	CONSTRAINT uq_alert_project_deployment_rule_started_at_ended_at UNIQUE (project, deployment, rule, started_at, ended_at)
+);
+
+CREATE INDEX ix_alert_incident ON alert (project, incident);
+
+CREATE TABLE alias_move (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	alias VARCHAR(250) NOT NULL, 
+	number INTEGER, 
+	previous INTEGER, 
+	at BIGINT NOT NULL, 
+	"by" VARCHAR(128) NOT NULL, 
+	reason TEXT NOT NULL, 
+	verdict VARCHAR(32), 
+	override_reason TEXT NOT NULL, 
+	CONSTRAINT pk_alias_move PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_alias_move_model ON alias_move (project, model, alias);
+
+CREATE TABLE approval (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	number INTEGER NOT NULL, 
+	digest VARCHAR(80) NOT NULL, 
+	"by" VARCHAR(128) NOT NULL, 
 	role VARCHAR(16) NOT NULL, 
-	CONSTRAINT pk_role_grant PRIMARY KEY (project, principal)
+	created_at BIGINT NOT NULL, 
+	comment TEXT NOT NULL, 
+	until BIGINT, 
+	revoked_at BIGINT, 
+	revoked_by VARCHAR(128) NOT NULL, 
+	rejected BOOLEAN NOT NULL, 
+	CONSTRAINT pk_approval PRIMARY KEY (id)
 );
 
-CREATE TABLE token (
-	id VARCHAR(32) NOT NULL, 
-	principal VARCHAR(32) NOT NULL, 
+CREATE INDEX ix_approval_version ON approval (project, model, number);
+
+CREATE TABLE approval_rule (
 	project VARCHAR(32) NOT NULL, 
-	secret_digest VARCHAR(80) NOT NULL, 
-	label TEXT NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	record TEXT NOT NULL, 
+	CONSTRAINT pk_approval_rule PRIMARY KEY (project, model)
+);
+
+CREATE TABLE artifact (
+	owner VARCHAR(40) NOT NULL, 
+	path VARCHAR(1000) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	digest VARCHAR(80) NOT NULL, 
+	size_bytes BIGINT NOT NULL, 
+	media_type TEXT NOT NULL, 
 	created_at BIGINT NOT NULL, 
-	expires_at BIGINT, 
-	revoked_at BIGINT, 
-	CONSTRAINT pk_token PRIMARY KEY (id), 
-	CONSTRAINT uq_token_secret_digest UNIQUE (secret_digest)
+	CONSTRAINT pk_artifact PRIMARY KEY (owner, path, project)
+);
+
+CREATE TABLE attestation (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	criterion VARCHAR(8) NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_attestation PRIMARY KEY (id)
 );
 
 CREATE TABLE audit_event (
@@ -53,44 +93,16 @@ CREATE TABLE audit_event (
 
 CREATE INDEX ix_audit_event_project ON audit_event (project, seq);
 
-CREATE TABLE lineage_edge (
+CREATE TABLE canary_verdict (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	source_kind VARCHAR(128) NOT NULL, 
-	source_id VARCHAR(300) NOT NULL, 
-	relation VARCHAR(128) NOT NULL, 
-	target_kind VARCHAR(128) NOT NULL, 
-	target_id VARCHAR(300) NOT NULL, 
-	at BIGINT NOT NULL, 
-	CONSTRAINT pk_lineage_edge PRIMARY KEY (id), 
-	CONSTRAINT uq_lineage_edge UNIQUE (project, source_kind, source_id, relation, target_kind, target_id)
+	deployment VARCHAR(128) NOT NULL, 
+	revision INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_canary_verdict PRIMARY KEY (id)
 );
 
-CREATE INDEX ix_lineage_edge_target ON lineage_edge (project, target_kind, target_id);
-
-CREATE TABLE outbox (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	kind VARCHAR(128) NOT NULL, 
-	payload TEXT NOT NULL, 
-	principal VARCHAR(32) NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	due_at BIGINT NOT NULL, 
-	delivered_at BIGINT, 
-	attempts INTEGER NOT NULL, 
-	error TEXT, 
-	CONSTRAINT pk_outbox PRIMARY KEY (id)
-);
-
-CREATE INDEX ix_outbox_waiting ON outbox (delivered_at, due_at);
-
-CREATE TABLE schema_migration (
-	number INTEGER NOT NULL, 
-	name VARCHAR(128) NOT NULL, 
-	checksum VARCHAR(80) NOT NULL, 
-	applied_at BIGINT NOT NULL, 
-	CONSTRAINT pk_schema_migration PRIMARY KEY (number)
-);
+CREATE INDEX ix_canary_verdict_deployment ON canary_verdict (project, deployment, revision);
 
 CREATE TABLE dataset (
 	id VARCHAR(32) NOT NULL, 
@@ -103,6 +115,14 @@ CREATE TABLE dataset (
 	created_by VARCHAR(128) NOT NULL, 
 	CONSTRAINT pk_dataset PRIMARY KEY (id), 
 	CONSTRAINT uq_dataset_project_name UNIQUE (project, name)
+);
+
+CREATE TABLE dataset_profile (
+	project VARCHAR(32) NOT NULL, 
+	dataset VARCHAR(128) NOT NULL, 
+	number INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_dataset_profile PRIMARY KEY (project, dataset, number)
 );
 
 CREATE TABLE dataset_version (
@@ -128,34 +148,59 @@ CREATE TABLE dataset_version (
 	CONSTRAINT uq_dataset_version_project_dataset_digest UNIQUE (project, dataset, digest)
 );
 
-CREATE TABLE dataset_profile (
-	project VARCHAR(32) NOT NULL, 
-	dataset VARCHAR(128) NOT NULL, 
-	number INTEGER NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_dataset_profile PRIMARY KEY (project, dataset, number)
-);
-
-CREATE TABLE expectation_set (
+CREATE TABLE decision (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	dataset VARCHAR(128) NOT NULL, 
 	number INTEGER NOT NULL, 
+	deployment VARCHAR(128) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	action VARCHAR(16) NOT NULL, 
+	incident VARCHAR(32), 
+	as_of BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
 	body TEXT NOT NULL, 
-	CONSTRAINT pk_expectation_set PRIMARY KEY (id), 
-	CONSTRAINT uq_expectation_set_project_dataset_number UNIQUE (project, dataset, number)
+	CONSTRAINT pk_decision PRIMARY KEY (id), 
+	CONSTRAINT uq_decision UNIQUE (project, number)
 );
 
-CREATE TABLE validation (
+CREATE TABLE deployment (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	dataset VARCHAR(128) NOT NULL, 
-	number INTEGER NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_validation PRIMARY KEY (id)
+	name VARCHAR(128) NOT NULL, 
+	environment VARCHAR(128) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	CONSTRAINT pk_deployment PRIMARY KEY (id), 
+	CONSTRAINT uq_deployment_project_name UNIQUE (project, name)
 );
 
-CREATE INDEX ix_validation_version ON validation (project, dataset, number);
+CREATE TABLE deployment_revision (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	deployment VARCHAR(128) NOT NULL, 
+	number INTEGER NOT NULL, 
+	routes TEXT NOT NULL, 
+	change VARCHAR(16) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	created_by VARCHAR(128) NOT NULL, 
+	actor_kind VARCHAR(16) NOT NULL, 
+	reason TEXT NOT NULL, 
+	verdict VARCHAR(32), 
+	override_reason TEXT NOT NULL, 
+	duration_ms FLOAT NOT NULL, 
+	CONSTRAINT pk_deployment_revision PRIMARY KEY (id), 
+	CONSTRAINT uq_deployment_revision_project_deployment_number UNIQUE (project, deployment, number)
+);
+
+CREATE TABLE diagnosis (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	incident VARCHAR(32) NOT NULL, 
+	as_of BIGINT NOT NULL, 
+	cause VARCHAR(32) NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_diagnosis PRIMARY KEY (id), 
+	CONSTRAINT uq_diagnosis_project_incident_as_of UNIQUE (project, incident, as_of)
+);
 
 CREATE TABLE dossier (
 	id VARCHAR(32) NOT NULL, 
@@ -164,15 +209,6 @@ CREATE TABLE dossier (
 	number INTEGER NOT NULL, 
 	body TEXT NOT NULL, 
 	CONSTRAINT pk_dossier PRIMARY KEY (id)
-);
-
-CREATE TABLE release_note (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	revision INTEGER NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_release_note PRIMARY KEY (id)
 );
 
 CREATE TABLE evaluation (
@@ -189,6 +225,34 @@ CREATE TABLE evaluation (
 
 CREATE INDEX ix_evaluation_version ON evaluation (project, model, number, dataset, dataset_number);
 
+CREATE TABLE expectation_set (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	dataset VARCHAR(128) NOT NULL, 
+	number INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_expectation_set PRIMARY KEY (id), 
+	CONSTRAINT uq_expectation_set_project_dataset_number UNIQUE (project, dataset, number)
+);
+
+CREATE TABLE experiment (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	number INTEGER NOT NULL, 
+	name VARCHAR(500) NOT NULL, 
+	note TEXT NOT NULL, 
+	tags TEXT NOT NULL, 
+	artifact_location TEXT NOT NULL, 
+	runs INTEGER NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	created_by VARCHAR(128) NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	deleted_at BIGINT, 
+	CONSTRAINT pk_experiment PRIMARY KEY (id), 
+	CONSTRAINT uq_experiment_name UNIQUE (project, name), 
+	CONSTRAINT uq_experiment_number UNIQUE (project, number)
+);
+
 CREATE TABLE feature_view (
 	project VARCHAR(32) NOT NULL, 
 	name VARCHAR(128) NOT NULL, 
@@ -201,28 +265,136 @@ CREATE TABLE feature_view (
 	CONSTRAINT uq_feature_view_project_name_digest UNIQUE (project, name, digest)
 );
 
-CREATE TABLE training_set (
+CREATE TABLE gate_rules (
 	project VARCHAR(32) NOT NULL, 
-	dataset VARCHAR(128) NOT NULL, 
-	number INTEGER NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_training_set PRIMARY KEY (project, dataset, number)
+	model VARCHAR(256) NOT NULL, 
+	record TEXT NOT NULL, 
+	CONSTRAINT pk_gate_rules PRIMARY KEY (project, model)
 );
 
-CREATE TABLE attestation (
+CREATE TABLE incident (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	criterion VARCHAR(8) NOT NULL, 
-	expires_at BIGINT NOT NULL, 
+	number INTEGER NOT NULL, 
+	deployment VARCHAR(128) NOT NULL, 
+	rule VARCHAR(16) NOT NULL, 
+	status VARCHAR(16) NOT NULL, 
 	body TEXT NOT NULL, 
-	CONSTRAINT pk_attestation PRIMARY KEY (id)
+	CONSTRAINT pk_incident PRIMARY KEY (id), 
+	CONSTRAINT uq_incident_project_number UNIQUE (project, number)
 );
 
-CREATE TABLE maturity_target (
+CREATE INDEX ix_incident_deployment ON incident (project, deployment, status);
+
+CREATE TABLE job (
+	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	scale VARCHAR(16) NOT NULL, 
+	queue VARCHAR(64) NOT NULL, 
+	kind VARCHAR(64) NOT NULL, 
+	subject VARCHAR(250) NOT NULL, 
+	payload TEXT NOT NULL, 
+	state VARCHAR(16) NOT NULL, 
+	priority INTEGER NOT NULL, 
+	run_at BIGINT NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	max_attempts INTEGER NOT NULL, 
+	lease_until BIGINT, 
+	owner VARCHAR(250), 
+	fence BIGINT NOT NULL, 
+	dedup_key VARCHAR(250), 
+	cancel_requested INTEGER NOT NULL, 
+	error TEXT, 
+	created_at BIGINT NOT NULL, 
+	ended_at BIGINT, 
+	CONSTRAINT pk_job PRIMARY KEY (id), 
+	CONSTRAINT uq_job_dedup UNIQUE (project, dedup_key)
+);
+
+CREATE INDEX ix_job_claim ON job (queue, state, priority, run_at);
+
+CREATE INDEX ix_job_subject ON job (subject);
+
+CREATE TABLE label_batch (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	deployment VARCHAR(128) NOT NULL, 
+	digest VARCHAR(80) NOT NULL, 
+	rows BIGINT NOT NULL, 
+	first_arrival BIGINT NOT NULL, 
+	last_arrival BIGINT NOT NULL, 
+	source TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	CONSTRAINT pk_label_batch PRIMARY KEY (id), 
+	CONSTRAINT uq_label_batch_project_deployment_digest UNIQUE (project, deployment, digest)
+);
+
+CREATE TABLE lease (
+	name VARCHAR(128) NOT NULL, 
+	owner VARCHAR(250) NOT NULL, 
+	fence BIGINT NOT NULL, 
+	until BIGINT NOT NULL, 
+	CONSTRAINT pk_lease PRIMARY KEY (name)
+);
+
+CREATE TABLE ledger_entry (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	kind VARCHAR(16) NOT NULL, 
+	source VARCHAR(250) NOT NULL, 
+	spent_at BIGINT NOT NULL, 
 	body TEXT NOT NULL, 
-	CONSTRAINT pk_maturity_target PRIMARY KEY (project, scale)
+	CONSTRAINT pk_ledger_entry PRIMARY KEY (id), 
+	CONSTRAINT uq_ledger_entry UNIQUE (project, model, source)
+);
+
+CREATE TABLE lineage_edge (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	source_kind VARCHAR(128) NOT NULL, 
+	source_id VARCHAR(300) NOT NULL, 
+	relation VARCHAR(128) NOT NULL, 
+	target_kind VARCHAR(128) NOT NULL, 
+	target_id VARCHAR(300) NOT NULL, 
+	at BIGINT NOT NULL, 
+	CONSTRAINT pk_lineage_edge PRIMARY KEY (id), 
+	CONSTRAINT uq_lineage_edge UNIQUE (project, source_kind, source_id, relation, target_kind, target_id)
+);
+
+CREATE INDEX ix_lineage_edge_target ON lineage_edge (project, target_kind, target_id);
+
+CREATE TABLE logged_model (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	experiment_number INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	status VARCHAR(16) NOT NULL, 
+	type TEXT NOT NULL, 
+	run VARCHAR(32), 
+	params TEXT NOT NULL, 
+	tags TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	created_by VARCHAR(128) NOT NULL, 
+	deleted_at BIGINT, 
+	CONSTRAINT pk_logged_model PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_logged_model_experiment ON logged_model (project, experiment_number, created_at);
+
+CREATE INDEX ix_logged_model_run ON logged_model (project, run);
+
+CREATE TABLE logged_model_metric (
+	model VARCHAR(32) NOT NULL, 
+	"key" VARCHAR(250) NOT NULL, 
+	run VARCHAR(32) NOT NULL, 
+	dataset_name VARCHAR(500) NOT NULL, 
+	dataset_digest VARCHAR(36) NOT NULL, 
+	step BIGINT NOT NULL, 
+	at BIGINT NOT NULL, 
+	value FLOAT, 
+	is_nan BOOLEAN NOT NULL, 
+	CONSTRAINT pk_logged_model_metric PRIMARY KEY (model, "key", run, dataset_name, dataset_digest)
 );
 
 CREATE TABLE maturity_point (
@@ -232,6 +404,132 @@ CREATE TABLE maturity_point (
 	body TEXT NOT NULL, 
 	CONSTRAINT pk_maturity_point PRIMARY KEY (id)
 );
+
+CREATE TABLE maturity_target (
+	project VARCHAR(32) NOT NULL, 
+	scale VARCHAR(16) NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_maturity_target PRIMARY KEY (project, scale)
+);
+
+CREATE TABLE metric_batch (
+	run VARCHAR(32) NOT NULL, 
+	batch VARCHAR(32) NOT NULL, 
+	CONSTRAINT pk_metric_batch PRIMARY KEY (run, batch)
+);
+
+CREATE TABLE metric_chunk (
+	id INTEGER NOT NULL, 
+	series INTEGER NOT NULL, 
+	first_step BIGINT NOT NULL, 
+	last_step BIGINT NOT NULL, 
+	points INTEGER NOT NULL, 
+	data BLOB NOT NULL, 
+	summary BLOB NOT NULL, 
+	CONSTRAINT pk_metric_chunk PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_metric_chunk_series ON metric_chunk (series, first_step);
+
+CREATE TABLE metric_latest (
+	run VARCHAR(32) NOT NULL, 
+	"key" VARCHAR(250) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	experiment_number INTEGER NOT NULL, 
+	step BIGINT NOT NULL, 
+	at BIGINT NOT NULL, 
+	value FLOAT, 
+	is_nan BOOLEAN NOT NULL, 
+	low FLOAT, 
+	low_step BIGINT, 
+	high FLOAT, 
+	high_step BIGINT, 
+	CONSTRAINT pk_metric_latest PRIMARY KEY (run, "key")
+);
+
+CREATE INDEX ix_metric_latest_value ON metric_latest (project, experiment_number, "key", value, run);
+
+CREATE TABLE metric_point (
+	series INTEGER NOT NULL, 
+	step BIGINT NOT NULL, 
+	at BIGINT NOT NULL, 
+	value FLOAT NOT NULL, 
+	is_nan BOOLEAN NOT NULL, 
+	CONSTRAINT pk_metric_point PRIMARY KEY (series, step, at, value, is_nan)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE metric_series (
+	id INTEGER NOT NULL, 
+	run VARCHAR(32) NOT NULL, 
+	"key" VARCHAR(250) NOT NULL, 
+	tail INTEGER NOT NULL, 
+	CONSTRAINT pk_metric_series PRIMARY KEY (id), 
+	CONSTRAINT uq_metric_series UNIQUE (run, "key")
+);
+
+CREATE INDEX ix_metric_series_tail ON metric_series (tail) WHERE tail >= 4096;
+
+CREATE TABLE model (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	name VARCHAR(256) NOT NULL, 
+	task VARCHAR(16) NOT NULL, 
+	description TEXT NOT NULL, 
+	tags TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	created_by VARCHAR(128) NOT NULL, 
+	updated_at BIGINT, 
+	gated BOOLEAN, 
+	deleted_at BIGINT, 
+	CONSTRAINT pk_model PRIMARY KEY (id), 
+	CONSTRAINT uq_model_name UNIQUE (project, name)
+);
+
+CREATE TABLE model_alias (
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	alias VARCHAR(250) NOT NULL, 
+	number INTEGER NOT NULL, 
+	CONSTRAINT pk_model_alias PRIMARY KEY (project, model, alias)
+);
+
+CREATE TABLE model_goal (
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_model_goal PRIMARY KEY (project, model)
+);
+
+CREATE TABLE model_hold (
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	number INTEGER NOT NULL, 
+	holder VARCHAR(200) NOT NULL, 
+	CONSTRAINT pk_model_hold PRIMARY KEY (project, model, number, holder)
+);
+
+CREATE TABLE model_version (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	number INTEGER NOT NULL, 
+	digest VARCHAR(80) NOT NULL, 
+	run_id VARCHAR(32), 
+	pipeline_run_id VARCHAR(32), 
+	created_at BIGINT NOT NULL, 
+	description TEXT NOT NULL, 
+	tags TEXT NOT NULL, 
+	deleted_at BIGINT, 
+	record TEXT NOT NULL, 
+	updated_at BIGINT, 
+	stage VARCHAR(16), 
+	staged_at BIGINT, 
+	CONSTRAINT pk_model_version PRIMARY KEY (id), 
+	CONSTRAINT uq_model_version UNIQUE (project, model, number)
+);
+
+CREATE INDEX ix_model_version_run ON model_version (project, run_id);
 
 CREATE TABLE monitor (
 	id VARCHAR(32) NOT NULL, 
@@ -255,59 +553,21 @@ CREATE TABLE monitor_window (
 	CONSTRAINT uq_monitor_window_project_deployment_started_at_ended_at UNIQUE (project, deployment, started_at, ended_at)
 );
 
-CREATE TABLE alert (
+CREATE TABLE outbox (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	rule VARCHAR(16) NOT NULL, 
-	started_at BIGINT NOT NULL, 
-	ended_at BIGINT NOT NULL, 
-	incident VARCHAR(32) NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_alert PRIMARY KEY (id), 
-	CONSTRAINT uq_alert_project_deployment_rule_started_at_ended_at UNIQUE (project, deployment, rule, started_at, ended_at)
-);
-
-CREATE INDEX ix_alert_incident ON alert (project, incident);
-
-CREATE TABLE incident (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	number INTEGER NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	rule VARCHAR(16) NOT NULL, 
-	status VARCHAR(16) NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_incident PRIMARY KEY (id), 
-	CONSTRAINT uq_incident_project_number UNIQUE (project, number)
-);
-
-CREATE INDEX ix_incident_deployment ON incident (project, deployment, status);
-
-CREATE TABLE diagnosis (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	incident VARCHAR(32) NOT NULL, 
-	as_of BIGINT NOT NULL, 
-	cause VARCHAR(32) NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_diagnosis PRIMARY KEY (id), 
-	CONSTRAINT uq_diagnosis_project_incident_as_of UNIQUE (project, incident, as_of)
-);
-
-CREATE TABLE label_batch (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	digest VARCHAR(80) NOT NULL, 
-	rows BIGINT NOT NULL, 
-	first_arrival BIGINT NOT NULL, 
-	last_arrival BIGINT NOT NULL, 
-	source TEXT NOT NULL, 
+	kind VARCHAR(128) NOT NULL, 
+	payload TEXT NOT NULL, 
+	principal VARCHAR(32) NOT NULL, 
 	created_at BIGINT NOT NULL, 
-	CONSTRAINT pk_label_batch PRIMARY KEY (id), 
-	CONSTRAINT uq_label_batch_project_deployment_digest UNIQUE (project, deployment, digest)
+	due_at BIGINT NOT NULL, 
+	delivered_at BIGINT, 
+	attempts INTEGER NOT NULL, 
+	error TEXT, 
+	CONSTRAINT pk_outbox PRIMARY KEY (id)
 );
+
+CREATE INDEX ix_outbox_waiting ON outbox (delivered_at, due_at);
 
 CREATE TABLE pipeline_definition (
 	project VARCHAR(32) NOT NULL, 
@@ -353,30 +613,222 @@ CREATE TABLE pipeline_run (
 
 CREATE INDEX ix_pipeline_run_status ON pipeline_run (project, status);
 
-CREATE TABLE step_run (
+CREATE TABLE pipeline_trigger (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	pipeline VARCHAR(128) NOT NULL, 
+	kind VARCHAR(16) NOT NULL, 
+	params TEXT NOT NULL, 
+	cooldown_s FLOAT NOT NULL, 
+	paused BOOLEAN NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	created_by VARCHAR(128) NOT NULL, 
+	subject TEXT NOT NULL, 
+	cron TEXT NOT NULL, 
+	zone VARCHAR(128) NOT NULL, 
+	catch_up VARCHAR(8) NOT NULL, 
+	next_fire BIGINT, 
+	last_fired_at BIGINT, 
+	CONSTRAINT pk_pipeline_trigger PRIMARY KEY (id), 
+	CONSTRAINT uq_pipeline_trigger_name UNIQUE (project, name)
+);
+
+CREATE TABLE prediction_file (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	deployment VARCHAR(128) NOT NULL, 
+	blob VARCHAR(80) NOT NULL, 
+	rows BIGINT NOT NULL, 
+	start BIGINT NOT NULL, 
+	stop BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	CONSTRAINT pk_prediction_file PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_prediction_file_deployment ON prediction_file (project, deployment);
+
+CREATE TABLE prediction_segment (
+	id VARCHAR(32) NOT NULL, 
+	file VARCHAR(32) NOT NULL, 
+	CONSTRAINT pk_prediction_segment PRIMARY KEY (id)
+);
+
+CREATE TABLE principal (
+	id VARCHAR(32) NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	kind VARCHAR(16) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	disabled_at BIGINT, 
+	CONSTRAINT pk_principal PRIMARY KEY (id), 
+	CONSTRAINT uq_principal_name UNIQUE (name)
+);
+
+CREATE TABLE project (
+	id VARCHAR(32) NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	CONSTRAINT pk_project PRIMARY KEY (id), 
+	CONSTRAINT uq_project_name UNIQUE (name)
+);
+
+CREATE TABLE realised_gain (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	decision VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_realised_gain PRIMARY KEY (id)
+);
+
+CREATE TABLE rehearsal (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	number INTEGER NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_rehearsal PRIMARY KEY (id), 
+	CONSTRAINT uq_rehearsal UNIQUE (project, model, number)
+);
+
+CREATE TABLE release_note (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	deployment VARCHAR(128) NOT NULL, 
+	revision INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_release_note PRIMARY KEY (id)
+);
+
+CREATE TABLE reproduction (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
 	pipeline_run VARCHAR(32) NOT NULL, 
-	"key" VARCHAR(250) NOT NULL, 
-	step VARCHAR(250) NOT NULL, 
-	position INTEGER NOT NULL, 
-	status VARCHAR(16) NOT NULL, 
-	attempts INTEGER NOT NULL, 
-	cache_key VARCHAR(80) NOT NULL, 
-	fingerprint VARCHAR(80) NOT NULL, 
-	reason TEXT NOT NULL, 
-	cached_from VARCHAR(32), 
-	outputs TEXT NOT NULL, 
-	started_at BIGINT, 
-	ended_at BIGINT, 
-	wall_s FLOAT NOT NULL, 
-	cpu_s FLOAT NOT NULL, 
-	error TEXT NOT NULL, 
-	CONSTRAINT pk_step_run PRIMARY KEY (id), 
-	CONSTRAINT uq_step_run_key UNIQUE (pipeline_run, "key")
+	repeated_as VARCHAR(32) NOT NULL, 
+	likeness VARCHAR(16) NOT NULL, 
+	first_diverging_step TEXT NOT NULL, 
+	tolerance FLOAT NOT NULL, 
+	comparisons TEXT NOT NULL, 
+	notes TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	created_by VARCHAR(128) NOT NULL, 
+	CONSTRAINT pk_reproduction PRIMARY KEY (id)
 );
 
-CREATE INDEX ix_step_run_step ON step_run (project, step);
+CREATE INDEX ix_reproduction_run ON reproduction (project, pipeline_run);
+
+CREATE TABLE retraining_policy (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	model VARCHAR(256) NOT NULL, 
+	number INTEGER NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_retraining_policy PRIMARY KEY (id), 
+	CONSTRAINT uq_retraining_policy UNIQUE (project, model, number)
+);
+
+CREATE TABLE role_grant (
+	project VARCHAR(32) NOT NULL, 
+	principal VARCHAR(32) NOT NULL, 
+	role VARCHAR(16) NOT NULL, 
+	CONSTRAINT pk_role_grant PRIMARY KEY (project, principal)
+);
+
+CREATE TABLE run (
+	id VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	experiment_number INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	status VARCHAR(16) NOT NULL, 
+	started_at BIGINT NOT NULL, 
+	ended_at BIGINT, 
+	created_by VARCHAR(128) NOT NULL, 
+	context TEXT NOT NULL, 
+	git_commit VARCHAR(64) NOT NULL, 
+	datasets TEXT NOT NULL, 
+	inputs TEXT NOT NULL, 
+	models TEXT NOT NULL, 
+	pipeline_run VARCHAR(32), 
+	step TEXT NOT NULL, 
+	parent VARCHAR(32), 
+	deleted_at BIGINT, 
+	error TEXT NOT NULL, 
+	CONSTRAINT pk_run PRIMARY KEY (id), 
+	CONSTRAINT uq_run_number UNIQUE (project, experiment_number, number)
+);
+
+CREATE INDEX ix_run_deleted ON run (project, experiment_number) WHERE deleted_at IS NOT NULL;
+
+CREATE INDEX ix_run_experiment ON run (project, experiment_number, started_at, id);
+
+CREATE INDEX ix_run_parent ON run (project, parent);
+
+CREATE INDEX ix_run_pipeline_run ON run (project, pipeline_run);
+
+CREATE INDEX ix_run_started ON run (project, started_at, id);
+
+CREATE TABLE run_input (
+	run VARCHAR(32) NOT NULL, 
+	name VARCHAR(500) NOT NULL, 
+	digest VARCHAR(36) NOT NULL, 
+	context VARCHAR(250) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	CONSTRAINT pk_run_input PRIMARY KEY (run, name, digest, context)
+);
+
+CREATE INDEX ix_run_input_name ON run_input (project, name);
+
+CREATE TABLE run_param (
+	run VARCHAR(32) NOT NULL, 
+	"key" VARCHAR(250) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	experiment_number INTEGER NOT NULL, 
+	value TEXT NOT NULL, 
+	text TEXT NOT NULL, 
+	head VARCHAR(64) NOT NULL, 
+	number FLOAT, 
+	CONSTRAINT pk_run_param PRIMARY KEY (run, "key")
+);
+
+CREATE INDEX ix_run_param_head ON run_param (project, experiment_number, "key", head, run);
+
+CREATE INDEX ix_run_param_number ON run_param (project, experiment_number, "key", number, run);
+
+CREATE TABLE run_tag (
+	run VARCHAR(32) NOT NULL, 
+	"key" VARCHAR(250) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	experiment_number INTEGER NOT NULL, 
+	value TEXT NOT NULL, 
+	head VARCHAR(64) NOT NULL, 
+	CONSTRAINT pk_run_tag PRIMARY KEY (run, "key")
+);
+
+CREATE INDEX ix_run_tag_head ON run_tag (project, experiment_number, "key", head, run);
+
+CREATE TABLE saved_view (
+	project VARCHAR(32) NOT NULL, 
+	principal VARCHAR(32) NOT NULL, 
+	name VARCHAR(120) NOT NULL, 
+	filter TEXT NOT NULL, 
+	order_by TEXT NOT NULL, 
+	columns TEXT NOT NULL, 
+	experiment INTEGER, 
+	updated_at BIGINT NOT NULL, 
+	CONSTRAINT pk_saved_view PRIMARY KEY (project, principal, name)
+);
+
+CREATE TABLE schema_migration (
+	number INTEGER NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	checksum VARCHAR(80) NOT NULL, 
+	applied_at BIGINT NOT NULL, 
+	CONSTRAINT pk_schema_migration PRIMARY KEY (number)
+);
 
 CREATE TABLE step_attempt (
 	id VARCHAR(32) NOT NULL, 
@@ -409,25 +861,62 @@ CREATE TABLE step_cache (
 
 CREATE INDEX ix_step_cache_step ON step_cache (project, step, created_at);
 
-CREATE TABLE pipeline_trigger (
+CREATE TABLE step_run (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	name VARCHAR(128) NOT NULL, 
-	pipeline VARCHAR(128) NOT NULL, 
-	kind VARCHAR(16) NOT NULL, 
-	params TEXT NOT NULL, 
-	cooldown_s FLOAT NOT NULL, 
-	paused BOOLEAN NOT NULL, 
+	pipeline_run VARCHAR(32) NOT NULL, 
+	"key" VARCHAR(250) NOT NULL, 
+	step VARCHAR(250) NOT NULL, 
+	position INTEGER NOT NULL, 
+	status VARCHAR(16) NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	cache_key VARCHAR(80) NOT NULL, 
+	fingerprint VARCHAR(80) NOT NULL, 
+	reason TEXT NOT NULL, 
+	cached_from VARCHAR(32), 
+	outputs TEXT NOT NULL, 
+	started_at BIGINT, 
+	ended_at BIGINT, 
+	wall_s FLOAT NOT NULL, 
+	cpu_s FLOAT NOT NULL, 
+	error TEXT NOT NULL, 
+	CONSTRAINT pk_step_run PRIMARY KEY (id), 
+	CONSTRAINT uq_step_run_key UNIQUE (pipeline_run, "key")
+);
+
+CREATE INDEX ix_step_run_step ON step_run (project, step);
+
+CREATE TABLE token (
+	id VARCHAR(32) NOT NULL, 
+	principal VARCHAR(32) NOT NULL, 
+	project VARCHAR(32) NOT NULL, 
+	secret_digest VARCHAR(80) NOT NULL, 
+	label TEXT NOT NULL, 
 	created_at BIGINT NOT NULL, 
-	created_by VARCHAR(128) NOT NULL, 
-	subject TEXT NOT NULL, 
-	cron TEXT NOT NULL, 
-	zone VARCHAR(128) NOT NULL, 
-	catch_up VARCHAR(8) NOT NULL, 
-	next_fire BIGINT, 
-	last_fired_at BIGINT, 
-	CONSTRAINT pk_pipeline_trigger PRIMARY KEY (id), 
-	CONSTRAINT uq_pipeline_trigger_name UNIQUE (project, name)
+	expires_at BIGINT, 
+	revoked_at BIGINT, 
+	CONSTRAINT pk_token PRIMARY KEY (id), 
+	CONSTRAINT uq_token_secret_digest UNIQUE (secret_digest)
+);
+
+CREATE TABLE trace (
+	project VARCHAR(32) NOT NULL, 
+	id VARCHAR(35) NOT NULL, 
+	experiment_number INTEGER NOT NULL, 
+	at BIGINT NOT NULL, 
+	tags TEXT NOT NULL, 
+	record TEXT NOT NULL, 
+	CONSTRAINT pk_trace PRIMARY KEY (project, id)
+);
+
+CREATE INDEX ix_trace_experiment ON trace (project, experiment_number, at);
+
+CREATE TABLE training_set (
+	project VARCHAR(32) NOT NULL, 
+	dataset VARCHAR(128) NOT NULL, 
+	number INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_training_set PRIMARY KEY (project, dataset, number)
 );
 
 CREATE TABLE trigger_fire (
@@ -445,117 +934,37 @@ CREATE TABLE trigger_fire (
 
 CREATE INDEX ix_trigger_fire_project ON trigger_fire (project, id);
 
-CREATE TABLE reproduction (
+CREATE TABLE validation (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
-	pipeline_run VARCHAR(32) NOT NULL, 
-	repeated_as VARCHAR(32) NOT NULL, 
-	likeness VARCHAR(16) NOT NULL, 
-	first_diverging_step TEXT NOT NULL, 
-	tolerance FLOAT NOT NULL, 
-	comparisons TEXT NOT NULL, 
-	notes TEXT NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	created_by VARCHAR(128) NOT NULL, 
-	CONSTRAINT pk_reproduction PRIMARY KEY (id)
+	dataset VARCHAR(128) NOT NULL, 
+	number INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_validation PRIMARY KEY (id)
 );
 
-CREATE INDEX ix_reproduction_run ON reproduction (project, pipeline_run);
+CREATE INDEX ix_validation_version ON validation (project, dataset, number);
 
-CREATE TABLE approval_rule (
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	record TEXT NOT NULL, 
-	CONSTRAINT pk_approval_rule PRIMARY KEY (project, model)
-);
-
-CREATE TABLE approval (
+CREATE TABLE value_matrix (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
 	model VARCHAR(256) NOT NULL, 
 	number INTEGER NOT NULL, 
-	digest VARCHAR(80) NOT NULL, 
-	"by" VARCHAR(128) NOT NULL, 
-	role VARCHAR(16) NOT NULL, 
 	created_at BIGINT NOT NULL, 
-	comment TEXT NOT NULL, 
-	until BIGINT, 
-	revoked_at BIGINT, 
-	revoked_by VARCHAR(128) NOT NULL, 
-	rejected BOOLEAN NOT NULL, 
-	CONSTRAINT pk_approval PRIMARY KEY (id)
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_value_matrix PRIMARY KEY (id), 
+	CONSTRAINT uq_value_matrix UNIQUE (project, model, number)
 );
 
-CREATE INDEX ix_approval_version ON approval (project, model, number);
-
-CREATE TABLE model (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	name VARCHAR(256) NOT NULL, 
-	task VARCHAR(16) NOT NULL, 
-	description TEXT NOT NULL, 
-	tags TEXT NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	created_by VARCHAR(128) NOT NULL, 
-	updated_at BIGINT, 
-	gated BOOLEAN, 
-	deleted_at BIGINT, 
-	CONSTRAINT pk_model PRIMARY KEY (id), 
-	CONSTRAINT uq_model_name UNIQUE (project, name)
-);
-
-CREATE TABLE model_version (
+CREATE TABLE value_report (
 	id VARCHAR(32) NOT NULL, 
 	project VARCHAR(32) NOT NULL, 
 	model VARCHAR(256) NOT NULL, 
 	number INTEGER NOT NULL, 
-	digest VARCHAR(80) NOT NULL, 
-	run_id VARCHAR(32), 
-	pipeline_run_id VARCHAR(32), 
 	created_at BIGINT NOT NULL, 
-	description TEXT NOT NULL, 
-	tags TEXT NOT NULL, 
-	deleted_at BIGINT, 
-	record TEXT NOT NULL, 
-	updated_at BIGINT, 
-	stage VARCHAR(16), 
-	staged_at BIGINT, 
-	CONSTRAINT pk_model_version PRIMARY KEY (id), 
-	CONSTRAINT uq_model_version UNIQUE (project, model, number)
-);
-
-CREATE INDEX ix_model_version_run ON model_version (project, run_id);
-
-CREATE TABLE model_alias (
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	alias VARCHAR(250) NOT NULL, 
-	number INTEGER NOT NULL, 
-	CONSTRAINT pk_model_alias PRIMARY KEY (project, model, alias)
-);
-
-CREATE TABLE alias_move (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	alias VARCHAR(250) NOT NULL, 
-	number INTEGER, 
-	previous INTEGER, 
-	at BIGINT NOT NULL, 
-	"by" VARCHAR(128) NOT NULL, 
-	reason TEXT NOT NULL, 
-	verdict VARCHAR(32), 
-	override_reason TEXT NOT NULL, 
-	CONSTRAINT pk_alias_move PRIMARY KEY (id)
-);
-
-CREATE INDEX ix_alias_move_model ON alias_move (project, model, alias);
-
-CREATE TABLE gate_rules (
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	record TEXT NOT NULL, 
-	CONSTRAINT pk_gate_rules PRIMARY KEY (project, model)
+	body TEXT NOT NULL, 
+	CONSTRAINT pk_value_report PRIMARY KEY (id), 
+	CONSTRAINT uq_value_report UNIQUE (project, model, number)
 );
 
 CREATE TABLE verdict (
@@ -570,14 +979,6 @@ CREATE TABLE verdict (
 );
 
 CREATE INDEX ix_verdict_version ON verdict (project, model, number);
-
-CREATE TABLE model_hold (
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	number INTEGER NOT NULL, 
-	holder VARCHAR(200) NOT NULL, 
-	CONSTRAINT pk_model_hold PRIMARY KEY (project, model, number, holder)
-);
 
 CREATE TABLE webhook (
 	id VARCHAR(32) NOT NULL, 
@@ -615,404 +1016,3 @@ CREATE TABLE webhook_delivery (
 );
 
 CREATE INDEX ix_webhook_delivery_due ON webhook_delivery (status, due_at);
-
-CREATE TABLE deployment (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	name VARCHAR(128) NOT NULL, 
-	environment VARCHAR(128) NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	CONSTRAINT pk_deployment PRIMARY KEY (id), 
-	CONSTRAINT uq_deployment_project_name UNIQUE (project, name)
-);
-
-CREATE TABLE deployment_revision (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	number INTEGER NOT NULL, 
-	routes TEXT NOT NULL, 
-	change VARCHAR(16) NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	created_by VARCHAR(128) NOT NULL, 
-	actor_kind VARCHAR(16) NOT NULL, 
-	reason TEXT NOT NULL, 
-	verdict VARCHAR(32), 
-	override_reason TEXT NOT NULL, 
-	duration_ms FLOAT NOT NULL, 
-	CONSTRAINT pk_deployment_revision PRIMARY KEY (id), 
-	CONSTRAINT uq_deployment_revision_project_deployment_number UNIQUE (project, deployment, number)
-);
-
-CREATE TABLE canary_verdict (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	revision INTEGER NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_canary_verdict PRIMARY KEY (id)
-);
-
-CREATE INDEX ix_canary_verdict_deployment ON canary_verdict (project, deployment, revision);
-
-CREATE TABLE prediction_file (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	blob VARCHAR(80) NOT NULL, 
-	rows BIGINT NOT NULL, 
-	start BIGINT NOT NULL, 
-	stop BIGINT NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	CONSTRAINT pk_prediction_file PRIMARY KEY (id)
-);
-
-CREATE INDEX ix_prediction_file_deployment ON prediction_file (project, deployment);
-
-CREATE TABLE prediction_segment (
-	id VARCHAR(32) NOT NULL, 
-	file VARCHAR(32) NOT NULL, 
-	CONSTRAINT pk_prediction_segment PRIMARY KEY (id)
-);
-
-CREATE TABLE experiment (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	number INTEGER NOT NULL, 
-	name VARCHAR(500) NOT NULL, 
-	note TEXT NOT NULL, 
-	tags TEXT NOT NULL, 
-	artifact_location TEXT NOT NULL, 
-	runs INTEGER NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	created_by VARCHAR(128) NOT NULL, 
-	updated_at BIGINT NOT NULL, 
-	deleted_at BIGINT, 
-	CONSTRAINT pk_experiment PRIMARY KEY (id), 
-	CONSTRAINT uq_experiment_name UNIQUE (project, name), 
-	CONSTRAINT uq_experiment_number UNIQUE (project, number)
-);
-
-CREATE TABLE run (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	experiment_number INTEGER NOT NULL, 
-	number INTEGER NOT NULL, 
-	name TEXT NOT NULL, 
-	status VARCHAR(16) NOT NULL, 
-	started_at BIGINT NOT NULL, 
-	ended_at BIGINT, 
-	created_by VARCHAR(128) NOT NULL, 
-	context TEXT NOT NULL, 
-	git_commit VARCHAR(64) NOT NULL, 
-	datasets TEXT NOT NULL, 
-	inputs TEXT NOT NULL, 
-	models TEXT NOT NULL, 
-	pipeline_run VARCHAR(32), 
-	step TEXT NOT NULL, 
-	parent VARCHAR(32), 
-	deleted_at BIGINT, 
-	error TEXT NOT NULL, 
-	CONSTRAINT pk_run PRIMARY KEY (id), 
-	CONSTRAINT uq_run_number UNIQUE (project, experiment_number, number)
-);
-
-CREATE INDEX ix_run_started ON run (project, started_at, id);
-
-CREATE INDEX ix_run_pipeline_run ON run (project, pipeline_run);
-
-CREATE INDEX ix_run_parent ON run (project, parent);
-
-CREATE INDEX ix_run_experiment ON run (project, experiment_number, started_at, id);
-
-CREATE INDEX ix_run_deleted ON run (project, experiment_number) WHERE deleted_at IS NOT NULL;
-
-CREATE TABLE run_param (
-	run VARCHAR(32) NOT NULL, 
-	"key" VARCHAR(250) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	experiment_number INTEGER NOT NULL, 
-	value TEXT NOT NULL, 
-	text TEXT NOT NULL, 
-	head VARCHAR(64) NOT NULL, 
-	number FLOAT, 
-	CONSTRAINT pk_run_param PRIMARY KEY (run, "key")
-);
-
-CREATE INDEX ix_run_param_number ON run_param (project, experiment_number, "key", number, run);
-
-CREATE INDEX ix_run_param_head ON run_param (project, experiment_number, "key", head, run);
-
-CREATE TABLE run_tag (
-	run VARCHAR(32) NOT NULL, 
-	"key" VARCHAR(250) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	experiment_number INTEGER NOT NULL, 
-	value TEXT NOT NULL, 
-	head VARCHAR(64) NOT NULL, 
-	CONSTRAINT pk_run_tag PRIMARY KEY (run, "key")
-);
-
-CREATE INDEX ix_run_tag_head ON run_tag (project, experiment_number, "key", head, run);
-
-CREATE TABLE run_input (
-	run VARCHAR(32) NOT NULL, 
-	name VARCHAR(500) NOT NULL, 
-	digest VARCHAR(36) NOT NULL, 
-	context VARCHAR(250) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	CONSTRAINT pk_run_input PRIMARY KEY (run, name, digest, context)
-);
-
-CREATE INDEX ix_run_input_name ON run_input (project, name);
-
-CREATE TABLE metric_series (
-	id INTEGER NOT NULL, 
-	run VARCHAR(32) NOT NULL, 
-	"key" VARCHAR(250) NOT NULL, 
-	tail INTEGER NOT NULL, 
-	CONSTRAINT pk_metric_series PRIMARY KEY (id), 
-	CONSTRAINT uq_metric_series UNIQUE (run, "key")
-);
-
-CREATE INDEX ix_metric_series_tail ON metric_series (tail) WHERE tail >= 4096;
-
-CREATE TABLE metric_point (
-	series INTEGER NOT NULL, 
-	step BIGINT NOT NULL, 
-	at BIGINT NOT NULL, 
-	value FLOAT NOT NULL, 
-	is_nan BOOLEAN NOT NULL, 
-	CONSTRAINT pk_metric_point PRIMARY KEY (series, step, at, value, is_nan)
-)
- WITHOUT ROWID;
-
-CREATE TABLE metric_chunk (
-	id INTEGER NOT NULL, 
-	series INTEGER NOT NULL, 
-	first_step BIGINT NOT NULL, 
-	last_step BIGINT NOT NULL, 
-	points INTEGER NOT NULL, 
-	data BLOB NOT NULL, 
-	summary BLOB NOT NULL, 
-	CONSTRAINT pk_metric_chunk PRIMARY KEY (id)
-);
-
-CREATE INDEX ix_metric_chunk_series ON metric_chunk (series, first_step);
-
-CREATE TABLE metric_latest (
-	run VARCHAR(32) NOT NULL, 
-	"key" VARCHAR(250) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	experiment_number INTEGER NOT NULL, 
-	step BIGINT NOT NULL, 
-	at BIGINT NOT NULL, 
-	value FLOAT, 
-	is_nan BOOLEAN NOT NULL, 
-	low FLOAT, 
-	low_step BIGINT, 
-	high FLOAT, 
-	high_step BIGINT, 
-	CONSTRAINT pk_metric_latest PRIMARY KEY (run, "key")
-);
-
-CREATE INDEX ix_metric_latest_value ON metric_latest (project, experiment_number, "key", value, run);
-
-CREATE TABLE metric_batch (
-	run VARCHAR(32) NOT NULL, 
-	batch VARCHAR(32) NOT NULL, 
-	CONSTRAINT pk_metric_batch PRIMARY KEY (run, batch)
-);
-
-CREATE TABLE artifact (
-	owner VARCHAR(40) NOT NULL, 
-	path VARCHAR(1000) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	digest VARCHAR(80) NOT NULL, 
-	size_bytes BIGINT NOT NULL, 
-	media_type TEXT NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	CONSTRAINT pk_artifact PRIMARY KEY (owner, path, project)
-);
-
-CREATE TABLE logged_model (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	experiment_number INTEGER NOT NULL, 
-	name TEXT NOT NULL, 
-	status VARCHAR(16) NOT NULL, 
-	type TEXT NOT NULL, 
-	run VARCHAR(32), 
-	params TEXT NOT NULL, 
-	tags TEXT NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	updated_at BIGINT NOT NULL, 
-	created_by VARCHAR(128) NOT NULL, 
-	deleted_at BIGINT, 
-	CONSTRAINT pk_logged_model PRIMARY KEY (id)
-);
-
-CREATE INDEX ix_logged_model_run ON logged_model (project, run);
-
-CREATE INDEX ix_logged_model_experiment ON logged_model (project, experiment_number, created_at);
-
-CREATE TABLE logged_model_metric (
-	model VARCHAR(32) NOT NULL, 
-	"key" VARCHAR(250) NOT NULL, 
-	run VARCHAR(32) NOT NULL, 
-	dataset_name VARCHAR(500) NOT NULL, 
-	dataset_digest VARCHAR(36) NOT NULL, 
-	step BIGINT NOT NULL, 
-	at BIGINT NOT NULL, 
-	value FLOAT, 
-	is_nan BOOLEAN NOT NULL, 
-	CONSTRAINT pk_logged_model_metric PRIMARY KEY (model, "key", run, dataset_name, dataset_digest)
-);
-
-CREATE TABLE trace (
-	project VARCHAR(32) NOT NULL, 
-	id VARCHAR(35) NOT NULL, 
-	experiment_number INTEGER NOT NULL, 
-	at BIGINT NOT NULL, 
-	tags TEXT NOT NULL, 
-	record TEXT NOT NULL, 
-	CONSTRAINT pk_trace PRIMARY KEY (project, id)
-);
-
-CREATE INDEX ix_trace_experiment ON trace (project, experiment_number, at);
-
-CREATE TABLE saved_view (
-	project VARCHAR(32) NOT NULL, 
-	principal VARCHAR(32) NOT NULL, 
-	name VARCHAR(120) NOT NULL, 
-	filter TEXT NOT NULL, 
-	order_by TEXT NOT NULL, 
-	columns TEXT NOT NULL, 
-	experiment INTEGER, 
-	updated_at BIGINT NOT NULL, 
-	CONSTRAINT pk_saved_view PRIMARY KEY (project, principal, name)
-);
-
-CREATE TABLE value_matrix (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	number INTEGER NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_value_matrix PRIMARY KEY (id), 
-	CONSTRAINT uq_value_matrix UNIQUE (project, model, number)
-);
-
-CREATE TABLE retraining_policy (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	number INTEGER NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_retraining_policy PRIMARY KEY (id), 
-	CONSTRAINT uq_retraining_policy UNIQUE (project, model, number)
-);
-
-CREATE TABLE value_report (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	number INTEGER NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_value_report PRIMARY KEY (id), 
-	CONSTRAINT uq_value_report UNIQUE (project, model, number)
-);
-
-CREATE TABLE rehearsal (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	number INTEGER NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_rehearsal PRIMARY KEY (id), 
-	CONSTRAINT uq_rehearsal UNIQUE (project, model, number)
-);
-
-CREATE TABLE model_goal (
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_model_goal PRIMARY KEY (project, model)
-);
-
-CREATE TABLE ledger_entry (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	kind VARCHAR(16) NOT NULL, 
-	source VARCHAR(250) NOT NULL, 
-	spent_at BIGINT NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_ledger_entry PRIMARY KEY (id), 
-	CONSTRAINT uq_ledger_entry UNIQUE (project, model, source)
-);
-
-CREATE TABLE decision (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	number INTEGER NOT NULL, 
-	deployment VARCHAR(128) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	action VARCHAR(16) NOT NULL, 
-	incident VARCHAR(32), 
-	as_of BIGINT NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_decision PRIMARY KEY (id), 
-	CONSTRAINT uq_decision UNIQUE (project, number)
-);
-
-CREATE TABLE realised_gain (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	decision VARCHAR(32) NOT NULL, 
-	model VARCHAR(256) NOT NULL, 
-	created_at BIGINT NOT NULL, 
-	body TEXT NOT NULL, 
-	CONSTRAINT pk_realised_gain PRIMARY KEY (id)
-);
-
-CREATE TABLE job (
-	id VARCHAR(32) NOT NULL, 
-	project VARCHAR(32) NOT NULL, 
-	queue VARCHAR(64) NOT NULL, 
-	kind VARCHAR(64) NOT NULL, 
-	subject VARCHAR(250) NOT NULL, 
-	payload TEXT NOT NULL, 
-	state VARCHAR(16) NOT NULL, 
-	priority INTEGER NOT NULL, 
-	run_at BIGINT NOT NULL, 
-	attempts INTEGER NOT NULL, 
-	max_attempts INTEGER NOT NULL, 
-	lease_until BIGINT, 
-	owner VARCHAR(250), 
-	fence BIGINT NOT NULL, 
-	dedup_key VARCHAR(250), 
-	cancel_requested INTEGER NOT NULL, 
-	error TEXT, 
-	created_at BIGINT NOT NULL, 
-	ended_at BIGINT, 
-	CONSTRAINT pk_job PRIMARY KEY (id), 
-	CONSTRAINT uq_job_dedup UNIQUE (project, dedup_key)
-);
-
-CREATE INDEX ix_job_subject ON job (subject);
-
-CREATE INDEX ix_job_claim ON job (queue, state, priority, run_at);
-
-CREATE TABLE lease (
-	name VARCHAR(128) NOT NULL, 
-	owner VARCHAR(250) NOT NULL, 
-	fence BIGINT NOT NULL, 
-	until BIGINT NOT NULL, 
-	CONSTRAINT pk_lease PRIMARY KEY (name)
-);
