@@ -18,13 +18,13 @@ from rung.client.tuning.folder import locks_held
 from rung.client.tuning.processes import environment_for
 from rung.client.tuning.trial import Pruned, Trial
 from rung.core.errors import Conflict, Invalid, RungError
-from rung.tracking.records import LatestPoint
 
 OUTPUT = "logs/output.txt"
 _LARGEST = 8 << 20
 _LOOK_S = 1.0
 _PATIENCE_S = 10.0
 _LAST_LINES = 20
+_MOST_STEPS = 10_000
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
 _STEP = re.compile(r"\b(?:step|epoch|iteration|iter)\b[\s:=]*(\d+)", re.I)
 
@@ -105,13 +105,19 @@ class Command:
             return
         try:
             trial.run.flush(2.0)
-            latest: dict[str, LatestPoint] = trial.run.client.tracking.get(trial.run.id, points=True).latest
+            tracking = trial.run.client.tracking
+            latest = tracking.get(trial.run.id, points=True).latest
+            for name in self.metrics:
+                known, point = trial.last.get(name), latest.get(name)
+                if point is None or known == (point.value, point.step):
+                    continue
+                # Every step since: a pruner compares trials at the same one.
+                since = tracking.history(trial.run.id, name, limit=_MOST_STEPS, first=None if known is None else known[1])
+                for item in since.points:
+                    trial.hear(name, item.value, item.step)
+                trial.hear(name, point.value, point.step)
         except RungError:
             return  # away for a moment
-        for name in self.metrics:
-            point = latest.get(name)
-            if point is not None and trial.last.get(name) != (point.value, point.step):
-                trial.hear(name, point.value, point.step)
 
     def _keep(self, trial: Trial, output: _Output) -> None:
         try:
