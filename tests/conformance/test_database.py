@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError
 
 from rung.app.opening import import_stores
 from rung.core.clock import SystemClock
@@ -18,6 +20,7 @@ from rung.governance.records import Project
 from rung.governance.store import PROJECT, GovernanceStore
 from rung.storage.database import Database, sqlite_url
 from rung.storage.migrate import APPLIED, known, migrate
+from tests.servers import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -83,3 +86,38 @@ def test_an_edited_migration_is_refused(database: Database) -> None:
     database.write(lambda connection: connection.execute(APPLIED.update().values(checksum="other")) and None)
     with pytest.raises(Conflict, match="changed"):
         migrate(database, NOW)
+
+
+def test_connections_that_the_server_ended_are_opened_again(postgres: PostgresServer) -> None:
+    database = Database(postgres.new_database())
+    try:
+        assert database.read(_one) == database.write(_one) == 1
+        with psycopg.connect(database.url) as other:  # as a restart, a failover or a firewall would
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+        assert database.read(_one) == database.write(_one) == database.submit(_one).result() == 1
+    finally:
+        database.close()
+
+
+def test_a_read_on_postgresql_sees_one_snapshot_and_may_not_write(postgres: PostgresServer) -> None:
+    database = Database(postgres.new_database())
+    try:
+        database.write(lambda connection: connection.execute(text("CREATE TABLE place (n int)")))
+
+        def look(connection: Connection) -> tuple[int, int]:
+            before = connection.execute(text("SELECT count(*) FROM place")).scalar_one()
+            database.submit(lambda other: other.execute(text("INSERT INTO place VALUES (1)"))).result()
+            return before, connection.execute(text("SELECT count(*) FROM place")).scalar_one()
+
+        assert database.read(look) == (0, 0)
+        assert database.read(lambda connection: connection.execute(text("SELECT count(*) FROM place")).scalar_one()) == 1
+        with pytest.raises(DBAPIError):
+            database.read(lambda connection: connection.execute(text("INSERT INTO place VALUES (2)")))
+    finally:
+        database.close()
+
+
+def _one(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT 1")).scalar_one())

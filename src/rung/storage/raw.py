@@ -1,6 +1,6 @@
 """SQL as the driver takes it, for the few measured paths where building or wrapping a statement costs more than running it.
 
-Parameters are question marks. On SQLite the driver's connection is used as it is, inside the transaction SQLAlchemy opened.
+Parameters are question marks. The driver's connection is used as it is, inside the transaction SQLAlchemy opened.
 """
 
 from __future__ import annotations
@@ -18,28 +18,32 @@ class Raw:
     """Plain SQL on one connection."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        driver: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else None
-        self._sqlite: sqlite3.Connection | None = driver
+        driver: Any = connection.connection.dbapi_connection
+        self._sqlite: sqlite3.Connection | None = driver if connection.dialect.name == "sqlite" else None
+        self._psycopg = driver
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Any]:
         """The rows of a query."""
         if self._sqlite is not None:
             return self._sqlite.execute(sql, tuple(parameters)).fetchall()
-        return self._connection.exec_driver_sql(sql.replace("?", "%s"), tuple(parameters)).fetchall()
+        found: Sequence[Any] = self._postgresql(sql, tuple(parameters)).fetchall()
+        return found
 
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement that changes rows; how many it changed."""
         if self._sqlite is not None:
             return self._sqlite.execute(sql, tuple(parameters)).rowcount
-        return self._connection.exec_driver_sql(sql.replace("?", "%s"), tuple(parameters)).rowcount
+        return int(self._postgresql(sql, tuple(parameters)).rowcount)
 
     def change_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement once for each row of parameters."""
         held = list(rows)
         if self._sqlite is None:
-            if held:
-                self._connection.exec_driver_sql(sql.replace("?", "%s"), held)
+            if len(held) == 1:
+                self._postgresql(sql, held[0])
+            elif held:
+                with self._psycopg.cursor() as cursor:
+                    cursor.executemany(sql.replace("?", "%s"), held)
         elif len(held) == 1:
             self._sqlite.execute(sql, held[0])
         else:
@@ -57,4 +61,7 @@ class Raw:
         for start in range(0, len(rows), at_once):
             some = rows[start : start + at_once]
             sql = f"INSERT INTO {into} VALUES {', '.join([one] * len(some))} {conflict}"  # noqa: S608 - names of ours
-            self._connection.exec_driver_sql(sql.replace("?", "%s"), tuple(value for row in some for value in row))
+            self._postgresql(sql, tuple(value for row in some for value in row))
+
+    def _postgresql(self, sql: str, parameters: Sequence[Any]) -> Any:  # a cursor of psycopg
+        return self._psycopg.execute(sql.replace("?", "%s"), parameters)

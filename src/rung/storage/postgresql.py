@@ -1,0 +1,106 @@
+"""The database on PostgreSQL: reads see a snapshot and may not write, each write is a transaction of its own.
+
+Connections are not asked whether they live before each use, which would cost as much as a short write. One that turns
+out to be gone takes its pool along, and the work is done again, unless it had come to its commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from rung.core.errors import Conflict, Unavailable
+from rung.storage.faults import unavailable
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+_RETRIES = 5
+_LOST_RACES = {"40001", "40P01"}  # serialization failure, deadlock
+_GONE = {"57P01", "57P02", "57P03"}  # shut down by an administrator, crashed, starting
+_OPERATIONAL = (OperationalError, psycopg.OperationalError)
+_INTEGRITY = (IntegrityError, psycopg.IntegrityError)
+
+
+class PostgreSQL:
+    """Two pools of connections to one database, for reads and for writes."""
+
+    def __init__(self, url: str) -> None:
+        self._reading = _engine(url, query_only=True)
+        self._writing = _engine(url, query_only=False)
+        self._threads: ThreadPoolExecutor | None = None
+
+    def read(self, work: Work[T]) -> T:
+        """Run ``work`` in a snapshot. Raises Unavailable."""
+        for last in (False, True):
+            try:
+                with self._reading.connect() as connection:
+                    return work(connection)
+            except _OPERATIONAL as error:
+                if last or not _is_gone(error):
+                    raise unavailable(error) from error
+                self._reading.dispose()
+        raise AssertionError  # the last round returns or raises
+
+    def write(self, work: Work[T]) -> T:
+        """Run ``work`` in a transaction. Raises Unavailable, Conflict after lost races."""
+        for attempt in range(_RETRIES):
+            last, worked = attempt == _RETRIES - 1, False
+            try:
+                with self._writing.begin() as connection:
+                    value = work(connection)
+                    worked = True
+                return value
+            except _INTEGRITY:
+                if last:
+                    raise Conflict(
+                        "Somebody else wrote the same rows first.", code="storage.lost_race", hint="Repeat the request."
+                    ) from None
+            except _OPERATIONAL as error:
+                if _is_gone(error) and not worked and not last:  # after the work nobody knows whether its commit was done
+                    self._writing.dispose()
+                elif _state(error) not in _LOST_RACES or last:
+                    raise unavailable(error) from error
+        raise Unavailable("The database kept refusing the transaction.", code="storage.unavailable")
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Like ``write``, answering a future at once."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rung-write")
+        return self._threads.submit(self.write, work)
+
+    def close(self) -> None:
+        """Finish waiting writes and let go of every connection."""
+        if self._threads is not None:
+            self._threads.shutdown()
+        self._reading.dispose()
+        self._writing.dispose()
+
+
+def _engine(url: str, *, query_only: bool) -> Engine:
+    scheme, _, rest = url.partition("://")
+    engine = create_engine(f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url, pool_size=8, max_overflow=8)
+    if query_only:
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: psycopg.Connection[Any], _: Any) -> None:
+            # psycopg says both in the BEGIN of each transaction, so that they cost no statement
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+
+    return engine
+
+
+def _state(error: DBAPIError | psycopg.Error) -> str | None:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state: str | None = getattr(cause, "sqlstate", None)
+    return state
+
+
+def _is_gone(error: DBAPIError | psycopg.Error) -> bool:
+    state = _state(error)  # none where the server did not live to say one
+    return state is None or state.startswith("08") or state in _GONE
