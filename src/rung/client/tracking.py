@@ -211,9 +211,7 @@ class TrackingVerbs:
         self, name: str, filter: str = "", *, order_by: str = "", columns: Sequence[str] = (), experiment: int | None = None
     ) -> v.SavedView:
         """Keep a way of looking at runs under a name, for yourself; the same name again replaces it."""
-        return self._transport.call(
-            v.SaveView(name=name, filter=filter, order_by=order_by, columns=tuple(columns), experiment=experiment)
-        )
+        return self._transport.call(v.SaveView(name=name, filter=filter, order_by=order_by, columns=tuple(columns), experiment=experiment))
 
     def list_views(self) -> tuple[v.SavedView, ...]:
         """Your views of this project, by name."""

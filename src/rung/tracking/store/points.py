@@ -26,8 +26,9 @@ _NEWER = (
 )
 _LOWER = "(metric_latest.low IS NULL OR excluded.low < metric_latest.low)"
 _HIGHER = "(metric_latest.high IS NULL OR excluded.high > metric_latest.high)"
-_UPSERT = (
-    f"INSERT INTO metric_latest ({', '.join(_LATEST_NAMES)}) VALUES ({', '.join('?' * len(_LATEST_NAMES))}) ON CONFLICT (run, key) DO UPDATE SET "  # noqa: S608 - names of ours
+_INTO_LATEST = f"INSERT INTO metric_latest ({', '.join(_LATEST_NAMES)})"
+_OVERTAKE = (
+    "ON CONFLICT (run, key) DO UPDATE SET "
     + ", ".join(
         f"{name} = CASE WHEN {when} THEN excluded.{name} ELSE metric_latest.{name} END"
         for name, when in (
@@ -36,14 +37,26 @@ _UPSERT = (
         )
     )
 )  # fmt: skip
+_UPSERT = f"{_INTO_LATEST} VALUES ({', '.join('?' * len(_LATEST_NAMES))}) {_OVERTAKE}"
+_UPSERT_ARRAYS = (
+    f"{_INTO_LATEST} SELECT ?, key, ?, ?, step, at, value, is_nan, low, low_step, high, high_step FROM unnest(?::text[], ?::bigint[],"  # noqa: S608 - names of ours
+    " ?::bigint[], ?::float8[], ?::bool[], ?::float8[], ?::bigint[], ?::float8[], ?::bigint[])"
+    f" AS given (key, step, at, value, is_nan, low, low_step, high, high_step) {_OVERTAKE}"
+)
 _ADD = "INSERT INTO metric_point (series, step, at, value, is_nan) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _ADD_ARRAYS = (
     "INSERT INTO metric_point (series, step, at, value, is_nan)"
-    " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::float8[], %s::bool[]) ON CONFLICT DO NOTHING"
+    " SELECT * FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::float8[], ?::bool[]) ON CONFLICT DO NOTHING"
 )
 _ADD_CHUNK = "INSERT INTO metric_chunk (series, first_step, last_step, points, data, summary) VALUES (?, ?, ?, ?, ?, ?)"
 _CHUNKS_AT_ONCE = 8  # so that nobody waits long for the writer
 _COUNT = "UPDATE metric_series SET tail = tail + ? WHERE id = ?"
+_COUNT_ARRAYS = (
+    "UPDATE metric_series SET tail = tail + more.points FROM unnest(?::bigint[], ?::bigint[]) AS more (points, id)"
+    " WHERE metric_series.id = more.id"
+)
+# PostgreSQL is asked over a socket: one statement for what SQLite does in three
+_ADD_ONE = f"WITH added AS ({_ADD}), counted AS ({_COUNT}) {_UPSERT}"
 
 
 class PointStore:
@@ -60,6 +73,9 @@ class PointStore:
             return
         keys = list(dict.fromkeys(point[0] for point in points))
         series = self._series(run, keys)
+        if self._postgresql and len(points) == 1:
+            self._add_one(run, project, experiment_number, series[keys[0]], points[0])
+            return
         rows = []
         counts = dict.fromkeys(series.values(), 0)
         latest: dict[str, list[Any]] = {}
@@ -70,9 +86,15 @@ class PointStore:
             counts[number] += 1
             _gather(latest, key, step, at, value, is_nan=is_nan)
         self._append(rows)
-        self._raw.change_many(_COUNT, [(count, number) for number, count in counts.items()])
-        whose = (project, experiment_number)
-        self._raw.change_many(_UPSERT, [(run, key, *whose, h[0], h[1], None if h[3] else h[2], *h[3:]) for key, h in latest.items()])
+        whose = (run, project, experiment_number)
+        newest = [(key, h[0], h[1], None if h[3] else h[2], *h[3:]) for key, h in latest.items()]
+        more = [(count, number) for number, count in counts.items()]
+        if not self._postgresql:
+            self._raw.change_many(_COUNT, more)
+            self._raw.change_many(_UPSERT, [(run, key, *whose[1:], *rest) for key, *rest in newest])
+        else:
+            self._raw.change(_COUNT_ARRAYS, _literals(more))
+            self._raw.change(_UPSERT_ARRAYS, [*whose, list(latest), *_literals([row[1:] for row in newest])])
 
     def enter(self, project: str, experiment_number: int, runs: Mapping[str, Sequence[Point]]) -> None:
         """Points of runs that have none yet, all together."""
@@ -168,7 +190,7 @@ class PointStore:
         found = self._known(run, keys)
         missing = [(run, key, 0) for key in keys if key not in found]
         if missing:
-            self._raw.change_many("INSERT INTO metric_series (run, key, tail) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", missing)
+            self._raw.insert_many("metric_series (run, key, tail)", missing, "ON CONFLICT DO NOTHING")
             found |= self._known(run, [key for _, key, _ in missing])
         return found
 
@@ -182,9 +204,25 @@ class PointStore:
 
     def _append(self, rows: list[Any]) -> None:
         if self._postgresql:
-            self._connection.exec_driver_sql(_ADD_ARRAYS, tuple(list(column) for column in zip(*rows, strict=True)))
+            self._raw.change(_ADD_ARRAYS, _literals(rows))
         else:
             self._raw.change_many(_ADD, rows)
+
+    def _add_one(self, run: str, project: str, experiment_number: int, series: int, point: Point) -> None:
+        key, step, at, value = point
+        latest: dict[str, list[Any]] = {}
+        is_nan = value != value  # noqa: PLR0124 - see add
+        _gather(latest, key, step, at, value, is_nan=is_nan)
+        held = latest[key]
+        newest = (held[0], held[1], None if is_nan else held[2], *held[3:])
+        self._raw.change(
+            _ADD_ONE, (series, step, at, 0.0 if is_nan else value, is_nan, 1, series, run, key, project, experiment_number, *newest)
+        )
+
+
+def _literals(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Columns of numbers as PostgreSQL's array literals; its driver would look at each number for what needs quotes."""
+    return [f"{{{','.join('NULL' if value is None else str(value) for value in column)}}}" for column in zip(*rows, strict=True)]
 
 
 def _gather(latest: dict[Any, list[Any]], key: Any, step: int, at: int, value: float, *, is_nan: bool) -> None:
