@@ -18,6 +18,8 @@ from tests.autologging import files, only_run, platform, runs
 lightgbm = pytest.importorskip("lightgbm")
 xgboost = pytest.importorskip("xgboost")
 
+# the older spelling, which scripts still use
+pytestmark = pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
 __all__ = ["platform"]
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 X = X.iloc[:, :6].rename(columns=lambda name: name.replace(" ", "_"))

@@ -80,11 +80,11 @@ def database() -> str:
 def server(servers: Callable[[str], Served], database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """The server, with the two variables set and the client's own memory of experiments and runs empty."""
     served = servers(database)
+    _forget()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", served.url)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", served.token)
     for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
-    _forget()
     yield served
     _forget()
     for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
@@ -183,7 +183,10 @@ def _start(stack: ExitStack, folder: Path, database: str, request: pytest.Fixtur
 
 
 def _forget() -> None:
-    """End open runs and forget which experiment the fluent functions were told."""
+    """End open runs and forget which experiment and which model the fluent functions were told, or remember by themselves."""
     while mlflow.active_run():
         mlflow.end_run()
     fluent._active_experiment_id = None
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+    mlflow.clear_active_model()  # set by load_model; whatever is logged next would be said of that model

@@ -233,7 +233,6 @@ def test_what_cannot_be_served_says_why_and_keeps_what_is_known(save: Save, writ
 
 def autologged(tmp_path: Path, model: Any, **options: Any) -> Path:
     """The folder of the model that ``mlflow.sklearn.autolog`` wrote for a fit."""
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     try:
         mlflow.create_experiment("late", artifact_location=(tmp_path / "files").as_uri())
@@ -244,7 +243,8 @@ def autologged(tmp_path: Path, model: Any, **options: Any) -> Path:
         found = mlflow.search_logged_models(output_format="list", filter_string=f"source_run_id = '{run.info.run_id}'")
     finally:
         mlflow.sklearn.autolog(disable=True)
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)  # what it was told outweighs the variables that others set
+        mlflow.clear_active_model()
     return Path(found[0].artifact_location.removeprefix("file://"))
 
 
