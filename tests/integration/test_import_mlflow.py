@@ -121,7 +121,9 @@ def test_everything_the_client_wrote_is_here(
     assert math.isnan(run.metrics["nan"])
     assert run.metrics["up"] >= 1.7976931348623157e308
     points = client.tracking.history(run.id, "val/loss a").points
-    assert [(p.step, p.value, p.at and to_micros(p.at)) for p in points] == [(i, i / 7, 1_700_000_000_000_000 + i * 1000) for i in range(50)]
+    assert [(p.step, p.value, p.at and to_micros(p.at)) for p in points] == [
+        (i, i / 7, 1_700_000_000_000_000 + i * 1000) for i in range(50)
+    ]
     (used,) = run.inputs
     assert (used.name, used.tags["mlflow.data.context"]) == ("four rows", "training")
     assert client.tracking.read_artifact(run.id, "notes/deep/a.txt") == b"hello"
