@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import msgspec
@@ -80,48 +81,21 @@ def tune(
         Conflict: too many trials failed in a row; or another process goes on with the sweep.
         Unavailable: Optuna is not installed, or the platform does not answer.
     """
-    if is_loading():
-        raise Invalid(
-            "The script of an objective begins a sweep while it is loaded.", code="tuning.nested",
-            hint="Put the call of rung.tune below `if __name__ == '__main__':`.",
-        )  # fmt: skip
-    optuna()
-    offline = (load_settings().offline if client is None else False) if offline is None else offline
-    reached = None if offline else client or current_client()
+    reached = _place(client, offline=offline)
     asked = _Asked(metric, direction, sampler, pruner, trials, seconds)
     folder = _found(reached, resume, experiment, name)
     if folder is None:
-        plan = asked.plan(space, name, experiment, seed, offline=offline, objective=objective)
-        folder, fresh = folder_of(reached, plan.id), True
+        plan = asked.plan(space, name, experiment, seed, offline=reached is None, objective=objective)
     else:
-        plan, fresh = replaced(asked.checked(folder.plan(), space), offline=offline), False
+        plan = replaced(asked.checked(folder.plan(), space), offline=reached is None)
     called, reference = _objective(objective, plan)
-    threads = threads or isinstance(called, Command)
-    limits = Limits(
-        trials=_bound("trials", trials) if trials is not None else None if seconds is not None else plan.trials,
-        seconds=_bound("seconds", seconds), failures=_bound("failures", failures) or 1,
-    )  # fmt: skip
-    _bound("workers", workers)
-    sampler_maker(sampler or plan.sampler, plan.seed, several=len(plan.metrics) > 1, parallel=False)
-    pruner_of(pruner or plan.pruner)
-    if fresh:
+    crew = _Crew(_bound("workers", workers), threads or isinstance(called, Command), reference, listener)
+    limits = Limits(trials=asked.bound(plan), seconds=_bound("seconds", seconds), failures=_bound("failures", failures) or 1)
+    asked.check(plan)
+    if folder is None:
+        folder = folder_of(reached, plan.id)
         folder.create(plan)
-    lock = folder.lock()
-    try:
-        from rung.client.tuning.ledger import Ledger  # noqa: PLC0415 - Optuna is an extra, and most of a second to load
-
-        ledger = Ledger(
-            folder, plan, space_of(space if space is not None else plan.space), sampler=sampler or plan.sampler, pruner=pruner or plan.pruner,
-            workers=workers,
-        )  # fmt: skip
-        try:
-            work = Work(plan=plan, ledger=ledger, folder=folder, objective=called, client=reached)
-            status = _run(work, limits, listener, lock, workers=workers, threads=threads, reference=reference)
-            return Sweep(reached, plan.id, status, plan.metrics, plan.directions, ledger.rows())
-        finally:
-            ledger.close()
-    finally:
-        folder.unlock()
+    return _swept(folder, plan, asked, space, called, reached, crew, limits)
 
 
 def get_sweep(sweep: str, *, client: Client | None = None) -> Sweep:
@@ -140,17 +114,17 @@ def stop_sweep(sweep: str, *, client: Client | None = None) -> Sweep:
     return sweep_of(asked, run)
 
 
-def _run(work: Work, limits: Limits, listener: Listener | None, lock: int, *, workers: int, threads: bool, reference: str) -> Status:
+def _run(work: Work, limits: Limits, lock: int, crew: _Crew) -> Status:
     """Open the sweep's run, tune in it, close it; how it ended."""
     run = _opened(work)
     watch(run)
     enter(run)
-    tuner = Tuner(work, run, limits, listener)
+    tuner = Tuner(work, run, limits, crew.listener)
     status: Status = "succeeded"
     error = ""
     try:
         tuner.recover()
-        tuner.go(crew_for(work, workers, lock, threads=threads, reference=reference))
+        tuner.go(crew_for(work, crew.workers, lock, threads=crew.threads, reference=crew.reference))
         if tuner.stopped:
             status, error = "cancelled", "It was asked to stop."
         elif not work.ledger.best():
@@ -183,6 +157,50 @@ def _opened(work: Work) -> ActiveRun:
     return run
 
 
+@dataclass(frozen=True)
+class _Crew:
+    """Who works on a sweep, and who is told."""
+
+    workers: int
+    threads: bool
+    reference: str
+    listener: Listener | None
+
+
+def _place(client: Client | None, *, offline: bool | None) -> Client | None:
+    """The platform that a sweep is kept by; None for the spool alone. Raises Invalid while an objective is loaded, Unavailable."""
+    if is_loading():
+        raise Invalid(
+            "The script of an objective begins a sweep while it is loaded.", code="tuning.nested",
+            hint="Put the call of rung.tune below `if __name__ == '__main__':`.",
+        )  # fmt: skip
+    optuna()
+    if offline is None:
+        offline = load_settings().offline if client is None else False
+    return None if offline else client or current_client()
+
+
+def _swept(
+    folder: Folder, plan: r.Plan, asked: _Asked, space: Mapping[str, Any] | None, called: Objective, client: Client | None, crew: _Crew,
+    limits: Limits,
+) -> Sweep:  # fmt: skip
+    """Tune, alone with the folder of the sweep. Raises Conflict when another process goes on with it."""
+    lock = folder.lock()
+    try:
+        from rung.client.tuning.ledger import Ledger  # noqa: PLC0415 - Optuna is an extra, and most of a second to load
+
+        ranges = space_of(space if space is not None else plan.space)
+        sampler, pruner = asked.sampler or plan.sampler, asked.pruner or plan.pruner
+        ledger = Ledger(folder, plan, ranges, sampler=sampler, pruner=pruner, workers=crew.workers)
+        try:
+            work = Work(plan=plan, ledger=ledger, folder=folder, objective=called, client=client)
+            return Sweep(client, plan.id, _run(work, limits, lock, crew), plan.metrics, plan.directions, ledger.rows())
+        finally:
+            ledger.close()
+    finally:
+        folder.unlock()
+
+
 class _Asked:
     """What a caller gave for a sweep; None where nothing was."""
 
@@ -191,7 +209,7 @@ class _Asked:
         self.directions: Any = None if direction is None else (direction,) if isinstance(direction, str) else tuple(direction)
         self.sampler = sampler
         self.pruner = pruner
-        self.trials = trials if trials is not None or seconds is not None else None
+        self.trials = trials
         self.timed = seconds is not None
 
     def plan(
@@ -219,6 +237,15 @@ class _Asked:
             objective=name_of(objective) if objective else "", command=objective.words if isinstance(objective, Command) else (),
             trials=_bound("trials", self.trials) if self.trials is not None else None if self.timed else TRIALS,
         )  # fmt: skip
+
+    def bound(self, plan: r.Plan) -> int | None:
+        """How many trials there are to be; None where only the time is bounded. Raises Invalid."""
+        return plan.trials if self.trials is None and not self.timed else _bound("trials", self.trials)
+
+    def check(self, plan: r.Plan) -> None:
+        """See that sampler and pruner can be made. Raises Invalid, Unavailable."""
+        sampler_maker(self.sampler or plan.sampler, plan.seed, several=len(plan.metrics) > 1, parallel=False)
+        pruner_of(self.pruner or plan.pruner)
 
     def checked(self, plan: r.Plan, space: Mapping[str, Any] | None) -> r.Plan:
         """The plan of a sweep to go on with. Raises Invalid when what is given now is another sweep."""
