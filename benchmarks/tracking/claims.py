@@ -59,7 +59,7 @@ CLAIMS: dict[str, Claim] = {
     "large file, down": Claim(default=2, one=2),
     "our SDK, log_metric accepted": Claim(limit=100_000),
     "our SDK, points durable": Claim(limit=20_000),
-    "our SDK, 1M points as a plot of 2,000": Claim(limit=25),
+    "our SDK, 1M packed points as a plot of 2,000": Claim(limit=25),
 }
 OF_DATABASE: dict[str, dict[str, Claim]] = {
     "SQLite": {"search, filter and order by metric": Claim(default=50, one=50)},

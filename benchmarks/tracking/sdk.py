@@ -13,6 +13,7 @@ from benchmarks.tracking.processes import cpu_s
 from benchmarks.tracking.servers import RUNG, Server
 from benchmarks.tracking.sizes import Sizes
 from rung.client.client import connect
+from rung.tracking.records import PackMetrics
 
 _MILLION = 1_000_000
 _PLOTS = 9
@@ -47,8 +48,9 @@ def measure(server: Server, database: str, board: Board, sizes: Sizes) -> None:
             for step in range(_MILLION):
                 rung.log_metric("loss", step % 1000 / 1000, step)
             active.flush(120)
-        time.sleep(2)  # the packer comes when nobody writes
+        while client.transport.call(PackMetrics()):  # what the engine does a few seconds later by itself
+            pass
         for _ in range(_PLOTS):
             began = time.perf_counter()
             client.tracking.history(active.id, "loss", limit=2000)
-            add("1M points as a plot of 2,000", "ms", (time.perf_counter() - began) * 1e3)
+            add("1M packed points as a plot of 2,000", "ms", (time.perf_counter() - began) * 1e3)
