@@ -37,12 +37,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="the sizes of the claims, five rounds")
     parser.add_argument("--sections", help=f"some of {', '.join(SECTIONS)}; the short form leaves clients out")
-    parser.add_argument("--databases", default=",".join(DATABASES))
+    parser.add_argument("--databases", default=",".join(DATABASES), help=f"some of {', '.join(DATABASES)}")
     parser.add_argument("--servers", default=",".join(KINDS), help="rung and those to compare it with")
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--markdown", type=Path, help="write the tables here, for a page")
     parser.add_argument("--strict", action="store_true", help="end with 1 when a target is missed")
     options = parser.parse_args()
+    for wanted, known in ((options.databases, DATABASES), (options.sections or "", SECTIONS), (options.servers, KINDS)):
+        for word in filter(None, wanted.split(",")):
+            if word not in known:
+                parser.error(f"{word!r} is none of {', '.join(known)}")
     sizes = FULL if options.full else SHORT
     sections = options.sections.split(",") if options.sections else [name for name in SECTIONS if options.full or name != "clients"]
     names = [name for kind, name in KINDS.items() if kind in ("rung", *options.servers.split(","))]
