@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import struct
 import sys
@@ -25,7 +24,7 @@ from rung.core.errors import Conflict, Invalid, RungError, Unavailable
 from rung.core.ids import new_id
 from rung.core.references import DatasetUse
 from rung.core.requests import Request
-from rung.tracking.artifacts import LogArtifact
+from rung.tracking.artifacts import LogArtifact, media_type_of
 from rung.tracking.records import Artifact, FinishRun, LogBatch, Run
 
 A = TypeVar("A")
@@ -138,7 +137,7 @@ class ActiveRun:
         digest, size = (digest_of(content), len(content)) if isinstance(content, bytes) else digest_of_file(content)
         request = LogArtifact(
             owner=owner, path=path, digest=digest, size_bytes=size,
-            media_type=media_type or mimetypes.guess_type(path)[0] or "application/octet-stream",
+            media_type=media_type or media_type_of(path),
         )  # fmt: skip
         digest = self.put_blob(content)
         if digest != request.digest:

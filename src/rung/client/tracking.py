@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -119,7 +118,7 @@ class TrackingVerbs:
         else:
             content = Path(source)
             name, size = path or content.name, digest_of_file(content)[1]
-        media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        media_type = a.media_type_of(name)
         digest = self._transport.put_blob(content)
         return self._transport.call(a.LogArtifact(owner=run, path=name, digest=digest, size_bytes=size, media_type=media_type))
 

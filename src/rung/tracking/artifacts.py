@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from typing import ClassVar
 
 from rung.core.records import Count, Digest, Key, Line
@@ -49,3 +50,8 @@ class DeleteArtifact(Request[tuple[Artifact, ...]]):
     permission = "run:write"
     owner: Owner
     path: ArtifactPath
+
+
+def media_type_of(path: str) -> str:
+    """What a file is, by its name."""
+    return mimetypes.guess_type(path)[0] or "application/octet-stream"

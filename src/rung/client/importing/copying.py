@@ -5,7 +5,6 @@ Runs go in batches, each all or nothing; a run is noted in the journal once its 
 
 from __future__ import annotations
 
-import mimetypes
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from rung.core.digests import digest_of_file
 from rung.core.errors import RungError, Unavailable
 from rung.core.records import Count, Line, Record, replaced
 from rung.tracking import imports as i
-from rung.tracking.artifacts import ListArtifacts
+from rung.tracking.artifacts import ListArtifacts, media_type_of
 from rung.tracking.logged import GetLoggedModel
 from rung.tracking.records import MetricColumns
 
@@ -223,7 +222,7 @@ class Copier:
             return None
         try:
             digest = self._transport.put_blob(path)
-            media_type = mimetypes.guess_type(file.path)[0] or "application/octet-stream"
+            media_type = media_type_of(file.path)
             return i.ImportedArtifact(path=file.path, digest=digest, size_bytes=digest_of_file(path)[1], media_type=media_type)
         finally:
             if file.temporary:

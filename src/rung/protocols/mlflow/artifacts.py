@@ -5,7 +5,6 @@ An upload is acknowledged when its bytes and its name are on disk; one that brea
 
 from __future__ import annotations
 
-import mimetypes
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ from rung.protocols.mlflow.places import checked, located
 from rung.protocols.mlflow.routes import Answer, Call, Row, Stream, error_response, row
 from rung.protocols.streams import download, incoming_folder, received
 from rung.registry.logged import GetDownload
-from rung.tracking.artifacts import DeleteArtifact, GetArtifact, ListArtifacts, LogArtifact
+from rung.tracking.artifacts import DeleteArtifact, GetArtifact, ListArtifacts, LogArtifact, media_type_of
 from rung.tracking.logged import GetLoggedModel
 from rung.tracking.records import Artifact, GetExperiment, GetRun
 from rung.tracking.traces import GetTrace
@@ -152,12 +151,7 @@ def kept(transport: LocalTransport, owner: str, inner: str, content: bytes | Pat
     """The artifact that bytes become; a file may be taken away. Raises NotFound for its owner."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     digest = transport.put_blob(content, move=True)
-    return transport.call(LogArtifact(owner=owner, path=inner, digest=digest, size_bytes=size, media_type=media_type(inner)))
-
-
-def media_type(path: str) -> str:
-    """What a file is by its name."""
-    return mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return transport.call(LogArtifact(owner=owner, path=inner, digest=digest, size_bytes=size, media_type=media_type_of(inner)))
 
 
 def fetched(transport: LocalTransport, owner: str, inner: str, asked: Headers) -> Response:

@@ -7,7 +7,6 @@ points go straight to the writer without leaving the event loop for another thre
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from rung.protocols.mlflow import wire
 from rung.protocols.mlflow.errors import told
 from rung.protocols.mlflow.places import located
 from rung.storage.scope import Scope
+from rung.tracking.artifacts import media_type_of
 from rung.tracking.operations import name_blob, write_batch
 from rung.tracking.records import LogBatch, MetricPoint, UpdateRun
 
@@ -114,7 +114,7 @@ async def _upload(scope: Scope, path: str, data: bytes) -> None:
     if not inner:
         raise Invalid(f"Invalid path: {path[:100]!r} names no file.", code="mlflow.bad_path", hint="Send the path of a file.")
     digest = await asyncio.get_running_loop().run_in_executor(None, scope.blobs.put, data)
-    media = mimetypes.guess_type(inner)[0] or "application/octet-stream"
+    media = media_type_of(inner)
 
     def work(connection: Any) -> Empty:
         name_blob(replace(scope, open_connection=connection), owner, inner, digest, len(data), media)
