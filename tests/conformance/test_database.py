@@ -20,6 +20,7 @@ from rung.governance.records import Project
 from rung.governance.store import PROJECT, GovernanceStore
 from rung.storage.database import Database, sqlite_url
 from rung.storage.migrate import APPLIED, known, migrate
+from rung.storage.raw import Raw
 from tests.servers import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -88,15 +89,17 @@ def test_an_edited_migration_is_refused(database: Database) -> None:
         migrate(database, NOW)
 
 
-def test_connections_that_the_server_ended_are_opened_again(postgres: PostgresServer) -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_connections_that_the_server_ended_are_opened_again(postgres: PostgresServer, plain: bool) -> None:
     database = Database(postgres.new_database())
+    ask = _one_by_the_driver if plain else _one
     try:
-        assert database.read(_one) == database.write(_one) == 1
+        assert database.read(ask) == database.write(ask) == 1
         with psycopg.connect(database.url) as other:  # as a restart, a failover or a firewall would
             other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
             )
-        assert database.read(_one) == database.write(_one) == database.submit(_one).result() == 1
+        assert database.read(ask) == database.write(ask) == database.submit(ask).result() == 1
     finally:
         database.close()
 
@@ -121,3 +124,7 @@ def test_a_read_on_postgresql_sees_one_snapshot_and_may_not_write(postgres: Post
 
 def _one(connection: Connection) -> int:
     return int(connection.execute(text("SELECT 1")).scalar_one())
+
+
+def _one_by_the_driver(connection: Connection) -> int:
+    return int(Raw(connection).rows("SELECT ?::int", (1,))[0][0])
