@@ -24,7 +24,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client
     yield current._client()
     rung.autolog(disable=True)
     later.forget()
-    current._clients.pop(str(tmp_path)).close()
+    current._clients.pop((str(tmp_path), "")).close()
 
 
 def runs(platform: Client) -> list[Run]:

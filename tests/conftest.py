@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rung.app.local import LocalTransport, local_transport
@@ -15,12 +17,40 @@ from rung.core.settings import Settings, load_settings
 from tests.servers import PostgresServer, RunningServer, S3Server, postgres_server, running_server, s3_binary, s3_server
 
 BACKENDS = ("sqlite", "postgresql")
+# A machine that stands still for a moment fails no property, and the suite tries the same examples each time; `make test-all` looks for others.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("search", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let the processes of tests hear it, even where a shell began this one in the background and made it deaf."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file go to one worker of xdist and keep their order: what they share is started once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing of Rung's from outside, and numbers of threads for no test but that which set them: sums depend on them."""
     for name in [name for name in os.environ if name.startswith("RUNG_")]:
         monkeypatch.delenv(name)
+    before = _threads()
+    yield
+    for name in _threads().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _threads() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.endswith("_THREADS")}
 
 
 @pytest.fixture

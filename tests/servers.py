@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pwd
@@ -45,7 +46,7 @@ def running_server(home: Path, folder: Path, *arguments: str, settings: Sequence
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _ready(url), 60, lambda: f"the server did not get ready:\n{log.read_text()}", process)
+        wait_until(lambda: _ready(url), 180, lambda: f"the server did not get ready:\n{log.read_text()}", process)
         yield RunningServer(url=url, token=(home / "token").read_text().strip(), home=home, process=process)
     finally:
         stop(process)
@@ -77,28 +78,37 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     account = _account()
     if account:
         shutil.chown(folder, account)
-    data, port = folder / "data", free_port()
+    data = folder / "data"
     try:
         _as(account, [str(_binary("initdb")), "-D", str(data), "-U", "rung", "-A", "trust", "-E", "UTF8", "--no-sync"])
+        port = free_port()
         process = subprocess.Popen(
             [str(_binary("postgres")), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-c", f"fsync={'on' if durable else 'off'}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=account,
         )  # fmt: skip
         try:
-            wait_until(lambda: _accepts(port), 60, lambda: "PostgreSQL did not start", process)
+            wait_until(lambda: _accepts(port), 180, lambda: "PostgreSQL did not start", process)
             yield PostgresServer(port, process.pid)
         finally:
             process.send_signal(2)
-            process.wait(30)
+            process.wait(120)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+# Below 32768, where Linux begins to give ports to whoever asks for any; a part for each worker of xdist, begun anywhere in it.
+_PART = range(20_000 + 1_500 * _WORKER, 21_500 + 1_500 * _WORKER)
+_PORTS = itertools.cycle([_PART[(os.getpid() * 37 + place) % len(_PART)] for place in range(len(_PART))])
+
+
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port nobody listens on now, and that nobody else of this run is given soon: a server may take seconds to bind it."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports go round for ever")
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, why: Callable[[], str], process: subprocess.Popen[bytes] | None = None) -> None:
@@ -114,15 +124,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process we started: ask first, then insist."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(15)
+        process.wait(30)
         return
     process.kill()
-    process.wait(15)
+    process.wait(60)
 
 
 def _ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+        return httpx.get(f"{url}/readyz", timeout=10).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -219,11 +229,11 @@ def s3_server(binary: str) -> Iterator[S3Server]:
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
         try:
-            wait_until(lambda: _stores(server), 60, lambda: f"the S3 server did not get ready:\n{log.read_text()[-3000:]}", process)
+            wait_until(lambda: _stores(server), 180, lambda: f"the S3 server did not get ready:\n{log.read_text()[-3000:]}", process)
             yield server
         finally:
             process.kill()  # asked to stop it takes a quarter of a minute, and what it holds is thrown away
-            process.wait(15)
+            process.wait(60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

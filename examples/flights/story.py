@@ -127,7 +127,7 @@ def launch(story: Story) -> None:
     client.monitoring.add(
         DEPLOYMENT, window_days=7, anchor=start, performance_windows=4, label_delay_s=36 * 3600.0, allowed_loss=0.02, positive=1
     )
-    client.pipelines.add_trigger("retrain", "train", "decision", subject=DEPLOYMENT)
+    client.triggers.add("retrain", "train", decision=DEPLOYMENT)
     drill = client.serving.rollback(DEPLOYMENT, drill=True) if len(client.serving.revisions(DEPLOYMENT)) > 1 else None
     teller.say(
         f"It serves as {DEPLOYMENT!r} in production and is watched in weekly windows."

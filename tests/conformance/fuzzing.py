@@ -24,7 +24,7 @@ import polars as pl
 
 from rung.core.errors import Invalid
 from rung.registry.format import FORMATS
-from rung.registry.predictor import UNSCORABLE
+from rung.registry.matching import UNSCORABLE
 
 ROWS = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 3)), columns=["a", "b", "c"])
 LABEL = (ROWS["a"] + ROWS["b"] > 0).astype(int)

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from rung.app.opening import import_stores
 from rung.core.clock import SystemClock
 from rung.core.errors import Conflict, Invalid
 from rung.core.ids import new_id
 from rung.core.settings import Settings
 from rung.governance.records import Project
 from rung.governance.store import PROJECT, GovernanceStore
+from rung.storage.connection import Connection
 from rung.storage.database import Database, sqlite_url
 from rung.storage.migrate import APPLIED, known, migrate
 from rung.storage.raw import Raw
@@ -29,7 +29,6 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 @pytest.fixture
 def database(any_settings: Settings) -> Iterator[Database]:
     any_settings.home_path.mkdir(parents=True)
-    import_stores()
     opened = Database(any_settings.storage.database or sqlite_url(any_settings.home_path / "rung.db"))
     migrate(opened, SystemClock().now())
     yield opened

@@ -45,7 +45,7 @@ def _evidence(current: pl.DataFrame, *, trained: pl.DataFrame = TRAINED, replay:
     told = current.with_columns(pl.lit("late").alias("model"), pl.lit(1).alias("version"))
     return Evidence(
         incident=incident, monitor=monitor, reference=held, windows=(window,), current=told, as_of=END, replay=replay,
-        performance=measured(told, Standard("auc", 0.5, own), start=START, end=END, as_of=END, final=True),
+        performance=measured(told, Standard("auc", 0.5, own), "late", 1, start=START, end=END, as_of=END, final=True),
     )  # fmt: skip
 
 

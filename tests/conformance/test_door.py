@@ -24,7 +24,7 @@ def test_a_request_declares_permission_effect_and_answer(operation: str) -> None
     assert noun
     assert verb in VERBS
     assert kind.effect in {"read", "write", "work"}
-    assert kind.effect != "read" or verb in {"read", "admin"}, "what only reads needs only the right to read"
+    assert kind.effect != "read" or verb in {"read", "serve", "admin"}, "what only reads needs only the right to read"
     assert answer_type(kind) is not None
     assert (kind.__doc__ or "").strip()
     assert operation.partition(".")[0] == kind.__module__.split(".")[1]
@@ -35,7 +35,7 @@ def test_a_handler_is_given_request_and_scope(operation: str) -> None:
     assert len(inspect.signature(HANDLERS[OPERATIONS[operation]]).parameters) == 2
 
 
-@pytest.mark.parametrize("role", ["viewer", "editor", "service", "maintainer", None])
+@pytest.mark.parametrize("role", ["viewer", "node", "editor", "service", "maintainer", None])
 def test_no_role_gets_past_what_it_lacks(transport: LocalTransport, role: Role | None) -> None:
     owner = transport.platform.identify(transport._token)
     caller = Caller(principal=owner.principal, name="probe", kind="user", project=owner.project, role=role)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import inspect, text
 
-from rung.app.opening import import_stores
 from rung.core.clock import SystemClock
 from rung.core.settings import Settings
+from rung.storage.connection import Connection
 from rung.storage.database import Database, sqlite_url
-from rung.storage.migrate import APPLIED, known, migrate
+from rung.storage.migrate import APPLIED, TABLES, _compiled, known, migrate, stamp
 
 SCHEMAS = Path(__file__).parent / "schemas"
 RELEASED = sorted({path.name.split(".")[0] for path in SCHEMAS.glob("*.sql")})
@@ -20,7 +20,7 @@ NOW = SystemClock().now()
 
 def shape(connection: Connection) -> dict[str, object]:
     """Tables with their columns, keys and indexes, in a form that can be compared."""
-    found = inspect(connection)
+    found = inspect(connection.core)
     return {
         name: (
             sorted((c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(name)),
@@ -43,9 +43,14 @@ def test_there_is_a_dump_of_the_newest_schema() -> None:
     assert f"{known()[-1].number:04d}" in RELEASED, "run scripts/schema_dump.py"
 
 
+def test_a_new_file_is_laid_out_from_what_was_written_down() -> None:
+    written, text = TABLES.read_text("utf-8"), (SCHEMAS / f"{RELEASED[-1]}.sqlite.sql").read_text("utf-8")
+    assert written == stamp() + text, "run scripts/schema_dump.py"
+    assert ";\n\n".join(statement.strip() for statement in _compiled()) + ";\n" == text, "run scripts/schema_dump.py"
+
+
 @pytest.mark.parametrize("released", RELEASED)
 def test_an_old_database_becomes_a_new_one(released: str, any_settings: Settings, backend: str, request: pytest.FixtureRequest) -> None:
-    import_stores()
     fresh, old = opened(any_settings, "fresh.db", request), opened(any_settings, "old.db", request)
     migrate(fresh, NOW)
     script = (SCHEMAS / f"{released}.{backend}.sql").read_text("utf-8")

@@ -213,7 +213,7 @@ def test_a_busy_server_is_asked_a_few_times_and_no_more(faulty: tuple[type[Answe
     with pytest.raises(Unavailable, match="does not answer") as caught:
         open_blobs(url).put(b"abc")
     assert kind.asked == ["PUT"] * 5
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 120
     assert caught.value.code == "blobs.unreachable"
 
 
@@ -221,13 +221,13 @@ def test_a_server_that_never_answers_is_not_waited_for_without_end(
     faulty: tuple[type[Answers], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind, url = faulty
-    kind.pause = 5.0
+    kind.pause = 60.0
     monkeypatch.setattr("rung.storage.blobs.s3._ANSWER_S", 0.2)
     monkeypatch.setattr("rung.storage.blobs.s3._PATIENCE_S", 0.5)
     before = time.monotonic()
     with pytest.raises(Unavailable, match="does not answer"):
         open_blobs(url).get(digest_of(b"abc"))
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 50
 
 
 def test_a_put_into_no_bucket_says_so(faulty: tuple[type[Answers], str]) -> None:

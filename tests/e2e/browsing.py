@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 _ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+expect.set_options(timeout=60_000)  # five seconds otherwise, whatever the default of a page is
 _PLACES = (Path("/usr/bin/chromium"), Path("/usr/bin/chromium-browser"), Path("/usr/bin/google-chrome"))
 
 
@@ -45,4 +46,4 @@ def tab(browser: Browser, url: str, token: str, *, width: int = 1440, allowed: s
 
 
 def _is_ours(message: ConsoleMessage) -> bool:
-    return message.type in {"error", "warning"} and "/raw/" not in message.location["url"]
+    return message.type in {"error", "warning"} and not any(place in message.location["url"] for place in ("/raw/", "/outputs/"))

@@ -77,7 +77,8 @@ def test_a_person_rejects_a_version_tags_describes_deletes_and_restores_it(page:
     form = page.locator("form[action='/act/tag-version']")
     form.locator("input[name=key]").fill("reviewed")
     form.locator("input[name=value]").fill("yes")
-    form.get_by_role("button").click()
+    with page.expect_navigation():
+        form.get_by_role("button").click()
     assert client.registry.version("late", 2).tags["reviewed"] == "yes"
     page.locator("summary", has_text="Change this version").click()
     form = page.locator("form[action='/act/describe-version']")
@@ -89,13 +90,15 @@ def test_a_person_rejects_a_version_tags_describes_deletes_and_restores_it(page:
     page.locator("summary", has_text="Deleted versions (1)").click()
     page.get_by_role("link", name="late:2").click()
     expect(page.locator("#headline")).to_have_text("late:2 is deleted.")
-    page.locator("form[action='/act/restore-version']").get_by_role("button").click()
+    with page.expect_navigation():
+        page.locator("form[action='/act/restore-version']").get_by_role("button").click()
     assert client.registry.version("late", 2).deleted_at is None
 
 
 def test_an_approval_of_ones_own_version_is_refused_in_words(page: Page, server: RunningServer) -> None:
     page.goto(server.url + "/models/late/1")
-    page.locator("form[action='/act/approve-version']").get_by_role("button").click()
+    with page.expect_navigation():
+        page.locator("form[action='/act/approve-version']").get_by_role("button").click()
     assert "cannot approve it" in page.locator("#main").inner_text()
 
 

@@ -30,4 +30,5 @@ def test_a_newcomer_gets_through_the_loop_in_under_ten_commands(tmp_path: Path) 
     assert "champion" in said
     assert "chain intact" in said
     assert "dataset_version cases:1" in said
+    assert re.search(r"converges\s+train\s+fit\s+passed", said), said
     assert (tmp_path / "cancer" / "answers.csv").read_text().count("\n") == 201

@@ -116,17 +116,24 @@ def test_a_selection_outlasts_pages_and_sorting_and_leads_to_a_comparison(page: 
 def test_columns_are_found_by_name_and_kept_in_a_view(page: Page, server: RunningServer) -> None:
     page.goto(server.url + "/experiments/1?where=status+%3D+'failed'")
     page.locator("#columns summary").click()
+    page.locator("#keys input[value='params.note']").uncheck()
+    before = page.locator("#keys").element_handle()
     page.locator("#columns input[type=search]").press_sequentially("tea")
+    page.wait_for_function("keys => !keys.isConnected", arg=before)  # what was searched for has taken its place
+    assert page.locator("#keys input[value='params.rate']").is_checked()  # what was ticked is kept, what was not is gone
+    assert page.locator("#keys input[value='params.note']").count() == 0
     box = page.locator("#keys input[value='tags.team']")
     box.check()
     page.get_by_role("button", name="Show these").click()
     page.wait_for_url("**col=tags.team*")
+    assert "params.rate" in page.url
+    assert "params.note" not in page.url
     assert page.locator("td.name").count() == 1
     assert "ads" in page.locator(".runs-table tbody").inner_text()
     page.locator("summary", has_text="Views").click()
     page.get_by_label("Keep this view as").fill(f"failed {MARKUP}")
-    page.get_by_role("button", name="Save").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save").click()
     page.goto(server.url + "/runs")
     page.locator("summary", has_text="Views (1)").click()
     page.get_by_role("link", name=f"failed {MARKUP}").click()
@@ -144,18 +151,18 @@ def test_selected_runs_are_tagged_deleted_and_restored_at_once(page: Page, serve
     expect(page.locator("[data-count]")).to_have_text("6 selected")
     page.locator("#bulk input[name=key]").fill("kept")
     page.locator("#bulk input[name=value]").fill("yes")
-    page.get_by_role("button", name="Set tag").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Set tag").click()
     call = client.tracking._transport.call
     assert len(call(SearchRuns(filter="tags.kept = 'yes'")).items) == 6
-    page.get_by_role("button", name="Delete").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Delete").click()
     assert page.locator("td.name").count() == 0
     page.goto(server.url + "/runs?view=deleted")
     assert page.locator("td.name").count() == 6
     page.locator("[data-all]").check()
-    page.get_by_role("button", name="Restore").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Restore").click()
     assert len(call(SearchRuns(filter="tags.kept = 'yes'")).items) == 6
 
 
@@ -209,18 +216,18 @@ def test_an_experiment_is_made_renamed_noted_deleted_and_restored(page: Page, se
     assert MARKUP in page.locator(".prose").inner_text()
     page.locator("summary", has_text="About this experiment").click()
     page.get_by_label("Name").fill("third")
-    page.get_by_role("button", name="Save").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save").click()
     assert "third has 0 runs" in page.locator("h1").inner_text()
     page.locator("summary", has_text="About this experiment").click()
-    page.get_by_role("button", name="Delete").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Delete").click()
     assert "third is deleted" in page.locator("h1").inner_text()
     page.goto(server.url + "/experiments?view=deleted")
     page.get_by_role("link", name="third").click()
     page.locator("summary", has_text="About this experiment").click()
-    page.get_by_role("button", name="Restore").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Restore").click()
     assert page.url == address
     assert "third has 0 runs" in page.locator("h1").inner_text()
 
@@ -255,7 +262,7 @@ def test_tables_and_pictures_are_shown_beside_the_tree(page: Page, server: Runni
 
 
 def test_bytes_of_an_artifact_carry_a_sandbox_and_are_never_guessed_at(server: RunningServer, runs: list[Run]) -> None:
-    with httpx.Client(base_url=server.url, cookies={"rung_token": server.token}) as http:
+    with httpx.Client(base_url=server.url, cookies={"rung_token": server.token}, timeout=60) as http:
         for path, content in FILES.items():
             answer = http.get(f"/raw/{runs[-1].id}/{path}")
             assert answer.content == content
@@ -276,12 +283,12 @@ def test_bytes_of_an_artifact_carry_a_sandbox_and_are_never_guessed_at(server: R
             "/raw/nobody/x",
         ):
             assert http.get(path).status_code in {404, 422}, path
-    assert httpx.get(f"{server.url}/raw/{runs[-1].id}/report.html").status_code == 303
+    assert httpx.get(f"{server.url}/raw/{runs[-1].id}/report.html", timeout=60).status_code == 303
 
 
 def test_another_projects_runs_and_files_are_not_there(server: RunningServer, client: Client, runs: list[Run]) -> None:
     client.governance.create_project("elsewhere")
-    with httpx.Client(base_url=server.url, cookies={"rung_token": server.token}) as http:
+    with httpx.Client(base_url=server.url, cookies={"rung_token": server.token}, timeout=60) as http:
         for path in (f"/runs/{runs[-1].id}", f"/raw/{runs[-1].id}/report.html", "/experiments/1"):
             assert http.get(f"/p/elsewhere{path}").status_code == 404, path
         text = http.get("/p/elsewhere/runs").text

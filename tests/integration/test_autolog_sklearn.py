@@ -257,7 +257,7 @@ def test_a_platform_that_fails_changes_no_training(
         watched = RandomForestClassifier(3).fit(X_train, y_train).predict_proba(X_test)
     finally:
         rung.autolog(disable=True)
-        current._clients.pop(str(tmp_path), None)
+        current._clients.pop((str(tmp_path), ""), None)
     assert np.array_equal(plain, watched)
     assert any("a run could not be logged to" in record.message for record in caplog.records)
 

@@ -46,7 +46,7 @@ def test_artifacts_go_to_the_bucket_and_come_back_whole_and_in_ranges(client: Cl
     assert client.tracking.read_artifact(run.id, "small.txt") == b"small"
     assert client.tracking.read_artifact(run.id, "large.bin") == large
     headers = {"authorization": f"Bearer {server.token}", "range": "bytes=8388600-8388620"}
-    part = httpx.get(f"{server.url}/api/blobs/{digest_of(large)}", headers=headers)
+    part = httpx.get(f"{server.url}/api/blobs/{digest_of(large)}", headers=headers, timeout=60)
     assert (part.status_code, part.content) == (206, large[8388600:8388621])
     assert list((server.home / "incoming").iterdir()) == []
     assert not (server.home / "blobs").exists()

@@ -57,12 +57,12 @@ def test_every_error_class_has_its_code() -> None:
 
 def test_without_a_token_nobody_comes_in(server: RunningServer) -> None:
     for path in ("/runs/log-metric", "/runs/create", "/runs/search"):
-        answer = httpx.post(server.url + API + path, json={})
+        answer = httpx.post(server.url + API + path, json={}, timeout=60)
         assert (answer.status_code, answer.json()["error_code"]) == (401, "UNAUTHENTICATED")
 
 
 def test_basic_auth_carries_the_token_as_password(server: RunningServer) -> None:
-    answer = httpx.get(server.url + f"{API}/experiments/get", params={"experiment_id": "0"}, auth=("rung", server.token))
+    answer = httpx.get(server.url + f"{API}/experiments/get", params={"experiment_id": "0"}, auth=("rung", server.token), timeout=60)
     assert answer.json()["experiment"]["name"] == "Default"
 
 
@@ -72,9 +72,9 @@ def test_a_viewer_reads_and_does_not_write(server: RunningServer, run: str) -> N
     token = owner.governance.create_token("ann").secret
     headers = {"authorization": f"Bearer {token}"}
     point = {"run_id": run, "key": "m", "value": 1, "timestamp": 1, "step": 0}
-    answer = httpx.post(server.url + f"{API}/runs/log-metric", json=point, headers=headers)
+    answer = httpx.post(server.url + f"{API}/runs/log-metric", json=point, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["error_code"]) == (403, "PERMISSION_DENIED")
-    assert httpx.get(server.url + f"{API}/runs/get", params={"run_id": run}, headers=headers).status_code == 200
+    assert httpx.get(server.url + f"{API}/runs/get", params={"run_id": run}, headers=headers, timeout=60).status_code == 200
 
 
 def test_another_project_stands_in_front_of_the_path(server: RunningServer, http: httpx.Client, run: str) -> None:
@@ -127,13 +127,18 @@ def test_a_long_tag_is_cut_and_the_run_says_so(http: httpx.Client, run: str) -> 
 
 def test_a_server_without_auth_lets_everybody_in_and_says_so(tmp_path: Path) -> None:
     with running_server(tmp_path / "home", tmp_path, "--no-auth") as open_server:
-        answer = httpx.post(open_server.url + f"{API}/runs/create", json={"experiment_id": "0"})
+        answer = httpx.post(open_server.url + f"{API}/runs/create", json={"experiment_id": "0"}, timeout=60)
         run = answer.json()["run"]["info"]["run_id"]
         point = {"run_id": run, "key": "m", "value": "NaN", "timestamp": 1, "step": 0}
-        assert httpx.post(open_server.url + f"{API}/runs/log-metric", json=point).status_code == 200
-        assert httpx.get(open_server.url + "/runs").status_code == 200
-        assert httpx.post(open_server.url + f"{API}/runs/create", json={}, headers={"authorization": "Bearer wrong"}).status_code == 401
-        assert json.loads(httpx.post(open_server.url + "/api/tracking.get_run", json={"run": run}).content)["metrics"] == {"m": None}
-        stranger = httpx.post(open_server.url + f"{API}/runs/create", json={}, headers={"origin": "http://evil.example"})
+        assert httpx.post(open_server.url + f"{API}/runs/log-metric", json=point, timeout=60).status_code == 200
+        assert httpx.get(open_server.url + "/runs", timeout=60).status_code == 200
+        assert (
+            httpx.post(open_server.url + f"{API}/runs/create", json={}, headers={"authorization": "Bearer wrong"}, timeout=60).status_code
+            == 401
+        )
+        assert json.loads(httpx.post(open_server.url + "/api/tracking.get_run", json={"run": run}, timeout=60).content)["metrics"] == {
+            "m": None
+        }
+        stranger = httpx.post(open_server.url + f"{API}/runs/create", json={}, headers={"origin": "http://evil.example"}, timeout=60)
         assert stranger.status_code == 403
     assert "--no-auth" in (tmp_path / "server.log").read_text()

@@ -13,6 +13,7 @@ from rung.client.active import ActiveRun
 from rung.client.client import Client
 from rung.client.system import _watched
 from rung.core.errors import Conflict, Invalid
+from tests.servers import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -28,24 +29,25 @@ def _threads() -> list[str]:
 def test_a_run_logs_how_busy_the_machine_is_until_it_is_closed(client: Client) -> None:
     with rung.start_run("busy", client=client) as run:
         rung.log_system_metrics(every_s=0.1)
-        cost = _watched[run.id]
-        time.sleep(1.05)
+        cost, begun = _watched[run.id], time.monotonic()
+        time.sleep(3)
         assert _threads()
-    assert not _threads()
+    took = time.monotonic() - begun
+    wait_until(lambda: not _threads(), 60, lambda: "it still measures")
     assert run.id not in _watched
     held = client.tracking.get(run.id)
     assert held.status == "succeeded"
     assert {"system/cpu_percent", "system/memory_used_mib", "system/process_cpu_percent", "system/process_memory_mib"} <= set(held.metrics)
     points = client.tracking.history(run.id, "system/cpu_percent").points
-    assert 4 <= len(points) <= 11
-    assert cost.cost_s / len(points) < 0.1
+    assert 2 <= len(points) <= took / 0.1 + 2
+    assert cost.cost_s / len(points) < 0.25
     time.sleep(0.3)
     assert len(client.tracking.history(run.id, "system/cpu_percent").points) == len(points)
 
 
 def test_a_run_shorter_than_the_interval_has_one_reading(client: Client) -> None:
     with rung.start_run("busy", client=client, system_metrics=True) as run:
-        time.sleep(1.1)
+        time.sleep(4)  # the next regular one would come after ten
     assert len(client.tracking.history(run.id, "system/cpu_percent").points) == 1
 
 
@@ -105,9 +107,8 @@ def test_a_reading_that_fails_ends_the_measuring_and_not_the_run(
 def test_a_run_that_others_close_is_measured_until_it_ends(client: Client) -> None:
     started = client.tracking.start("busy")
     rung.log_system_metrics(every_s=0.1, run=ActiveRun(client, started.id, None, owned=False))  # as in a pipeline's step
-    time.sleep(0.35)
+    wait_until(lambda: "system/cpu_percent" in client.tracking.get(started.id).metrics, 60, lambda: "no reading")
     client.tracking.finish(started.id)
-    time.sleep(0.35)
-    assert not _threads()
+    wait_until(lambda: not _threads(), 60, lambda: "it still measures")
     assert started.id not in _watched
     assert client.tracking.get(started.id).metrics["system/cpu_percent"] >= 0

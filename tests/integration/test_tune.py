@@ -272,13 +272,13 @@ def test_time_bounds_a_sweep(client: Client) -> None:
         return 1.0
 
     began = time.monotonic()
-    sweep = rung.tune(slow, SPACE, seconds=0.7, client=client)
-    assert 1 <= len(sweep.rows) <= 5
-    assert time.monotonic() - began < 15
+    sweep = rung.tune(slow, SPACE, seconds=3.0, client=client)
+    assert 1 <= len(sweep.rows) <= 16
+    assert time.monotonic() - began < 120
 
 
 def test_threads_work_side_by_side(client: Client) -> None:
-    together = threading.Barrier(3, timeout=20)
+    together = threading.Barrier(3, timeout=120)
 
     def meets(trial: rung.Trial) -> float:
         if trial.number < 3:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,7 @@ import sys, time, rung
 x = float(sys.argv[1])
 for epoch in range(40):
     rung.log_metric("loss", x, step=epoch)
-    time.sleep(0.0 if x < 3 else 0.25)
+    time.sleep(0.0 if x < 3 else 2.0)
 """
 
 
@@ -123,6 +124,7 @@ def test_an_interrupted_command_line_ends_with_130_and_leaves_no_process(tmp_pat
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     pid = tmp_path / "pid"
     wait_until(lambda: pid.exists() and bool(pid.read_text().strip()), 60, lambda: "no command began", None)
+    time.sleep(1.0)  # the tuner knows its command by now, which the command itself cannot tell
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

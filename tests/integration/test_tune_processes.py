@@ -29,6 +29,8 @@ def objective(trial):
     began = time.time()
     with open("began.jsonl", "a") as out:
         out.write(json.dumps({"number": trial.number, "x": trial["x"], "pid": os.getpid()}) + "\\n")
+    while trial.number >= %(hold)d and not os.path.exists("go"):
+        time.sleep(0.02)
     for step in range(%(steps)d):
         trial.report(trial["x"] ** 2 + 1 / (step + 1), step)
         time.sleep(%(pause)s)
@@ -51,7 +53,7 @@ def _own_home(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 def _script(folder: Path, **given: Any) -> Path:
     file = folder / "train.py"
-    file.write_text(SCRIPT % {"steps": 3, "pause": 0.05, "trials": 6, "workers": 2, **given})
+    file.write_text(SCRIPT % {"steps": 3, "pause": 0.05, "trials": 6, "workers": 2, "hold": 10**9, **given})
     return file
 
 
@@ -95,18 +97,18 @@ def test_two_workers_work_at_the_same_time_in_processes_of_their_own(tmp_path: P
 
 
 def test_a_sweep_killed_with_kill_9_is_gone_on_with_and_no_trial_is_lost_or_made_twice(tmp_path: Path, client: Client) -> None:
-    script = _script(tmp_path, pause=0.25, trials=8)
+    script = _script(tmp_path, pause=0.05, trials=8, hold=2)
     first = _start(script)
-    wait_until(lambda: len(_lines(tmp_path / "ended.jsonl")) >= 2, 60, lambda: "no trial ended", None)
-    wait_until(lambda: len(_lines(tmp_path / "began.jsonl")) > len(_lines(tmp_path / "ended.jsonl")), 30, lambda: "none goes on", None)
+    wait_until(lambda: len(_lines(tmp_path / "began.jsonl")) == 4, 120, lambda: "no trial is held", None)
     workers = psutil.Process(first.pid).children()
     first.kill()
     first.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=25)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive  # workers end with their tuner
     broken_off = {item["number"] for item in _lines(tmp_path / "began.jsonl")} - {
         item["number"] for item in _lines(tmp_path / "ended.jsonl")
     }
+    (tmp_path / "go").touch()
     again = _start(script)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
@@ -126,12 +128,12 @@ def test_a_sweep_killed_with_kill_9_is_gone_on_with_and_no_trial_is_lost_or_made
 
 
 def test_a_tuner_killed_in_its_only_process_is_gone_on_with(tmp_path: Path, client: Client) -> None:
-    script = _script(tmp_path, pause=0.2, trials=5, workers=1)
+    script = _script(tmp_path, pause=0.05, trials=5, workers=1, hold=2)
     first = _start(script)
-    wait_until(lambda: len(_lines(tmp_path / "ended.jsonl")) >= 2, 60, lambda: "no trial ended", None)
-    wait_until(lambda: len(_lines(tmp_path / "began.jsonl")) > len(_lines(tmp_path / "ended.jsonl")), 30, lambda: "none goes on", None)
+    wait_until(lambda: len(_lines(tmp_path / "began.jsonl")) == 3, 120, lambda: "no trial is held", None)
     first.kill()
     first.communicate()
+    (tmp_path / "go").touch()
     again = _start(script)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
@@ -174,7 +176,7 @@ def test_ctrl_c_ends_tuner_and_workers_with_their_runs_closed(tmp_path: Path, cl
     _, err = tuner.communicate(timeout=60)
     assert tuner.returncode != 0
     assert "KeyboardInterrupt" in err
-    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert not psutil.wait_procs(workers, timeout=30)[1]
     sweep = _sweep(client)
     assert sweep.status == "cancelled"
     rows = rung.get_sweep(sweep.id, client=client).rows

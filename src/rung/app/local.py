@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rung.app.opening import TOKEN_FILE, open_platform
 from rung.app.platform import Caller, Platform
@@ -20,17 +20,17 @@ class LocalTransport:
 
     def __init__(self, platform: Platform, *, token: str = "", project: str | None = None, caller: Caller | None = None) -> None:
         self.platform = platform
+        self.project = project
         self._token = token
-        self._project = project
         self._caller = caller
 
     def call(self, request: Request[A]) -> A:
         """Answer a request."""
-        return self.platform.answer(request, self.caller())
+        return self.platform.answer(request, self.caller(type(request)))
 
-    def caller(self) -> Caller:
-        """Who asks, and where. Raises Denied, NotFound."""
-        return self._caller or self.platform.identify(self._token, self._project)
+    def caller(self, kind: type[Request[Any]] = Request) -> Caller:
+        """Who asks a kind of request, and where. Raises Denied, NotFound."""
+        return self._caller or self.platform.identify(self._token, None if kind.of_projects else self.project)
 
     def put_blob(self, source: bytes | Path, *, move: bool = False) -> str:
         """Keep bytes; return their digest; ``move`` may take the file away. Raises Denied without the right to write."""
@@ -54,10 +54,16 @@ class LocalTransport:
 
 
 def local_transport(settings: Settings) -> LocalTransport:
-    """A transport to the embedded platform in the home, with the token given or the one kept there."""
+    """A transport to the embedded platform in the home, with the token given or the one kept there, in the project the settings name."""
     platform, first = open_platform(settings)
     secret = settings.token or (first.secret if first else _kept(settings.home_path / TOKEN_FILE))
-    return LocalTransport(platform, token=secret, project=None)
+    return LocalTransport(platform, token=secret, project=settings.named_project)
+
+
+def service_transport(settings: Settings, project: str) -> LocalTransport:
+    """A transport to the embedded platform for a step in a process of its own: as the engine that runs it, in its run's project."""
+    platform, _ = open_platform(settings)
+    return LocalTransport(platform, project=project, caller=platform.service(project))
 
 
 def _kept(path: Path) -> str:

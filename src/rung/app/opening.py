@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import rung
 from rung.app.platform import Caller, Platform
@@ -17,12 +19,13 @@ from rung.core.settings import Settings
 from rung.governance.operations import new_token
 from rung.governance.records import NewToken, Principal, PrincipalKind, Project
 from rung.governance.store import GovernanceStore
-from rung.storage.blobs import open_blobs
+from rung.storage.blobs import BlobStore, open_blobs
 from rung.storage.database import Database, sqlite_url
-from rung.storage.migrate import migrate
+from rung.storage.migrate import lay_out, migrate
 from rung.storage.scope import Scope
 
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file
+P = TypeVar("P", bound=Platform)
 _FIRST_TOKEN = timedelta(days=365)
 
 
@@ -35,6 +38,15 @@ def open_platform(settings: Settings, clock: Clock | None = None) -> tuple[Platf
         Unavailable: the home cannot be written, or the database does not answer.
         Conflict: the database was written by a newer Rung.
     """
+    platform = opened(settings, Platform, clock)
+    first = _bootstrap(platform)
+    if first:
+        _keep(settings.home_path / TOKEN_FILE, first.secret)
+    return platform, first
+
+
+def opened(settings: Settings, kind: Callable[[Settings, Database, BlobStore, Clock], P], clock: Clock | None = None) -> P:
+    """A platform over the folders and the database of these settings, laid out if need be. Raises as ``open_platform`` does."""
     home = settings.home_path
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,23 +54,12 @@ def open_platform(settings: Settings, clock: Clock | None = None) -> tuple[Platf
         raise Unavailable(
             f"The home {home} cannot be made: {error.strerror}.", code="home.unwritable", hint="Choose another with RUNG_HOME."
         ) from None
-    import_stores()
     clock = clock or SystemClock()
+    if not settings.storage.database:
+        lay_out(home / "rung.db")
     database = Database(settings.storage.database or sqlite_url(home / "rung.db"))
     migrate(database, clock.now())
-    platform = Platform(settings, database, open_blobs(settings.storage.blobs or f"file://{home / 'blobs'}"), clock)
-    first = _bootstrap(platform)
-    if first:
-        _keep(home / TOKEN_FILE, first.secret)
-    return platform, first
-
-
-def import_stores() -> None:
-    """Import every area's tables, so that the metadata is whole."""
-    for name in areas_with("store"):
-        importlib.import_module(f"rung.{name}.store")
-    importlib.import_module("rung.storage.outbox")
-    importlib.import_module("rung.storage.queue")
+    return kind(settings, database, open_blobs(settings.storage.blobs or f"file://{home / 'blobs'}"), clock)
 
 
 def import_operations() -> None:

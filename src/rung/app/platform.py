@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection
 
 from rung.core.clock import Clock, SystemClock
 from rung.core.digests import digest_of
@@ -27,11 +26,12 @@ from rung.governance.records import Outcome, Role
 from rung.governance.rules import may
 from rung.governance.store import GovernanceStore
 from rung.storage.blobs import BlobStore
+from rung.storage.connection import Connection
 from rung.storage.database import Database
 from rung.storage.scope import Scope
 
 A = TypeVar("A")
-_IDENTITY_TTL_S = 1.0
+IDENTITY_TTL_S = 1.0
 _LONG = 500
 
 
@@ -54,6 +54,8 @@ class Platform:
         self.database = database
         self.blobs = blobs
         self.clock = clock or SystemClock()
+        self.after_write: list[Callable[[], None]] = []  # told after every commit, before its answer
+        self.epoch = 0  # counts when all remembered identities were let go of, for those who remember more
         self._identities: dict[tuple[str, str | None], tuple[float, Caller]] = {}
 
     def call(self, request: Request[A], *, token: str, project: str | None = None) -> A:
@@ -62,20 +64,24 @@ class Platform:
 
     def identify(self, token: str, project: str | None = None) -> Caller:
         """The caller behind a token, in the named project or the token's own. Raises Denied, NotFound."""
-        known = self.known(token, project)
-        if known is not None:
-            return known
+        return self.recalled(token, project)[1]
+
+    def recalled(self, token: str, project: str | None = None, *, anew: bool = False) -> tuple[float, Caller]:
+        """When the caller behind a token was identified (monotonic seconds, at most a second ago unless ``anew``), and who it is."""
         key = (digest_of(token.encode()), project)
-        caller = self.database.read(lambda connection: self._identify(connection, token, project))
+        held = None if anew else self._identities.get(key)
+        if held is not None and time.monotonic() - held[0] < IDENTITY_TTL_S:
+            return held
+        found = (time.monotonic(), self.database.read(lambda connection: self._identify(connection, token, project)))
         if len(self._identities) > 10_000:  # noqa: PLR2004 - a bound on memory, not a tuned number
             self._identities.clear()
-        self._identities[key] = (time.monotonic(), caller)
-        return caller
+        self._identities[key] = found
+        return found
 
     def known(self, token: str, project: str | None = None) -> Caller | None:
         """The caller behind a token that was identified a moment ago, without asking the database; else None."""
         held = self._identities.get((digest_of(token.encode()), project))
-        return held[1] if held and time.monotonic() - held[0] < _IDENTITY_TTL_S else None
+        return held[1] if held and time.monotonic() - held[0] < IDENTITY_TTL_S else None
 
     def service(self, project: str, name: str = "engine") -> Caller:
         """The platform's own service account in a project, for background work. Raises NotFound."""
@@ -120,6 +126,7 @@ class Platform:
             raise
         finally:
             if kind.operation.startswith("governance."):
+                self.epoch += 1
                 self._identities.clear()
 
     def admit(self, kind: type[Request[Any]], caller: Caller) -> None:
@@ -136,6 +143,7 @@ class Platform:
         return Scope(
             project=caller.project,
             principal=caller.principal,
+            principal_name=caller.name,
             principal_kind=caller.kind,
             now=self.clock.now(),
             settings=self.settings,
@@ -162,7 +170,10 @@ class Platform:
                 _audit(inside, caller, request, "ok", "")
             return answer
 
-        return scope.write(saved)
+        answer = scope.write(saved)
+        for told in self.after_write:
+            told()
+        return answer
 
     def _note(self, scope: Scope, caller: Caller, request: Request[Any], outcome: Outcome, code: str) -> None:
         scope.write(lambda inside: _audit(inside, caller, request, outcome, code))
@@ -177,7 +188,7 @@ class Platform:
             raise NotFound(
                 f"There is no project {wanted!r}, or none that {principal.name!r} is a member of.",
                 code="governance.no_project",
-                hint="`rung project list` shows yours.",
+                hint="`rung project list` shows yours, `rung project create NAME` makes one.",
             )
         return Caller(principal=principal.id, name=principal.name, kind=principal.kind, project=found.id, role=role)
 

@@ -18,6 +18,12 @@ _EXTRAS = {
     "ray": "ray",
     "dask": "dask",
     "s3": "obstore",
+    "postgres": "psycopg",
+    "grpc": "grpc",
+    "explain": "shap",
+    "kafka": "confluent_kafka",
+    "sql": "duckdb",
+    "tune": "optuna",
 }
 _LITTLE_GIB, _SKEW_S = 1.0, 120.0
 _CORE = ("sqlalchemy", "msgspec", "polars", "pyarrow", "numpy", "scikit-learn", "skops", "starlette", "uvicorn")
@@ -48,7 +54,7 @@ def command() -> None:
 
 
 def _checks(held: Any) -> dict[str, Callable[[], tuple[str, str, str]]]:
-    checks = {"python": _python, "libraries": _libraries, "extras": _extras}
+    checks = {"python": _python, "libraries": _libraries, "extras": _extras, "compiled part": _compiled}
     if held.url:
         return checks | {"server": lambda: _server(held)}
     local = {"home": _home, "disk": _disk, "database": _database, "blobs": _blobs, "clock": _clock, "engine": _engine}
@@ -57,7 +63,7 @@ def _checks(held: Any) -> dict[str, Callable[[], tuple[str, str, str]]]:
 
 def _python() -> tuple[str, str, str]:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return ("ok" if sys.version_info >= (3, 11) else "fault"), version, "Use Python 3.11 or later."
+    return ("ok", version, "") if sys.version_info >= (3, 11) else ("fault", version, "Use Python 3.11 or later.")
 
 
 def _libraries() -> tuple[str, str, str]:
@@ -69,7 +75,7 @@ def _libraries() -> tuple[str, str, str]:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
-    return ("fault" if missing else "ok"), "missing: " + ", ".join(missing) if missing else ", ".join(found), "pip install rung"
+    return ("fault", "missing: " + ", ".join(missing), "pip install rung") if missing else ("ok", ", ".join(found), "")
 
 
 def _extras() -> tuple[str, str, str]:
@@ -77,7 +83,15 @@ def _extras() -> tuple[str, str, str]:
 
     here = [extra for extra, module in _EXTRAS.items() if find_spec(module)]
     gone = [extra for extra in _EXTRAS if extra not in here]
-    return "ok", f"installed: {', '.join(here) or 'none'}", f"pip install 'rung[{gone[0]}]' adds one" if gone else ""
+    return "ok", f"installed: {', '.join(here) or 'none'}", f"pip install 'rung[{','.join(gone)}]' adds what is missing" if gone else ""
+
+
+def _compiled() -> tuple[str, str, str]:
+    from rung.stats.kernel import KERNEL  # noqa: PLC0415 - see _libraries
+
+    if KERNEL is not None:
+        return "ok", "there: trees and tables of numbers are scored by it", ""
+    return "note", "not built here: models are scored by slower engines", "Install rung again where a C compiler is at hand."
 
 
 def _home(held: Any) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rung.core.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+_LONG, _TOO_LONG = 1e4, 1e15  # between them a float is written out, without decimals
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_NOT_MET, EXIT_NOT_FOUND = 0, 1, 2, 3, 4
 # Every error class has its code here; a test asks that all six do.
 EXIT_CODES = {
@@ -85,6 +86,39 @@ def verb(function: F) -> F:
             fail(error.message, hint=error.hint, code=EXIT_CODES.get(error.kind, EXIT_FAILURE))
 
     return run  # type: ignore[return-value]
+
+
+class DefaultGroup(click.Group):
+    """A group that does its one usual thing when no subcommand is named: the command called ``default``."""
+
+    default = ""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, with the default put before those that name no subcommand."""
+        if not args or (args[0] not in self.commands and args[0] not in {"-h", "--help"}):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+class VersionsGroup(click.Group):
+    """Commands about a model's version: those that take MODEL NUMBER take MODEL:NUMBER too, as every message writes it."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command with its arguments, a version parted in two."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, rest if command is None else self.split(command, rest)
+
+    @staticmethod
+    def split(command: click.Command, args: list[str]) -> list[str]:
+        """The arguments with the first one, ``late:3``, as two where the command takes a model and a number."""
+        if [p.name for p in command.params if isinstance(p, click.Argument)][:2] != ["model", "number"]:
+            return args
+        valued = {name for p in command.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts}
+        at = 0
+        while at < len(args) and args[at].startswith("-"):
+            at += 2 if args[at] in valued else 1
+        model, colon, number = args[at].partition(":") if at < len(args) else ("", "", "")
+        return [*args[:at], model, number, *args[at + 1 :]] if colon and number.isdigit() else args
 
 
 def fail(message: str, *, hint: str | None = None, code: int = EXIT_FAILURE) -> NoReturn:
@@ -158,7 +192,7 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if _LONG <= abs(value) < _TOO_LONG else f"{value:.4g}"
     if hasattr(value, "isoformat"):
         return str(value.isoformat(sep=" ", timespec="seconds")).replace("+00:00", "Z") if hasattr(value, "hour") else str(value)
     if isinstance(value, (tuple, list)):

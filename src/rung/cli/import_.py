@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rung.cli.frame import client, note, settings, show, state, table, verb
+from rung.cli.frame import EXIT_USAGE, client, fail, note, settings, show, state, table, verb
 
 if TYPE_CHECKING:
     from rung.client.importing.copying import ImportReport, Progress
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-@click.group("import", short_help="Bring experiments, runs and models from MLflow.")
+@click.group("import", short_help="Bring runs and models from MLflow, pipelines from DVC.")
 def command() -> None:
     """Bring what another tool tracked."""
 
@@ -69,6 +69,42 @@ def mlflow(uri: str, artifacts: Path | None, experiments: tuple[str, ...], since
     _told(report)
     if report.differences:
         sys.exit(1)
+
+
+@command.command("dvc")
+@click.argument("path", type=click.Path(exists=True, path_type=Path), default=".")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Module to write; pipelines.py beside dvc.yaml otherwise."
+)
+@click.option("--name", default="repro", show_default=True, help="Name of the pipeline.")
+@click.option("--force", is_flag=True, help="Write over a module that this command did not make.")
+@verb
+def dvc(path: Path, out: Path | None, name: str, force: bool) -> None:  # noqa: FBT001
+    """Turn the stages of a dvc.yaml (PATH, or in the folder PATH) into a pipeline: Python source that is yours from then on.
+
+    foreach and matrix are written out. Parameters and the variables of commands stay in their files and are read at every run;
+    a variable that shapes the stages, such as the name of an output, asks for a new import when it changes. Commands run as they
+    are written, in the folder, and leave their outputs there.
+
+    \b
+    Example: rung import dvc && rung run repro
+    """
+    from rung.protocols.exchange.dvc import read_stages  # noqa: PLC0415 - see mlflow
+    from rung.protocols.exchange.dvc_source import MARK, source_of  # noqa: PLC0415
+
+    file = path / "dvc.yaml" if path.is_dir() else path
+    repository = read_stages(file)
+    module = out or file.parent / "pipelines.py"
+    if module.exists() and MARK not in module.read_text("utf-8") and not force:
+        fail(f"{module} is there already.", hint="Name another module: -o dvc_stages.py, and add it to `pipelines` in rung.toml.")
+    if module.resolve().parent != file.resolve().parent:
+        fail(f"{module} does not lie beside {file}.", hint="Stages run in the folder of their module.", code=EXIT_USAGE)
+    module.write_text(source_of(repository, name), "utf-8")
+    if state().json:
+        show(repository.stages)
+    for text in repository.notes:
+        note(text)
+    note(f"{len(repository.stages)} stages in {module}. `rung run {name}` runs what is out of date.")
 
 
 def _told(report: ImportReport) -> None:

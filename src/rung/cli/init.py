@@ -14,7 +14,7 @@ from rung.cli.frame import EXIT_USAGE, fail, verb
 _FILES = {
     "rung.toml.txt": "rung.toml",
     "pipelines.py.txt": "pipelines.py",
-    "test_pipelines.py.txt": "test_pipelines.py",
+    "test_steps.py.txt": "tests/pipelines/test_steps.py",
     "README.md.txt": "README.md",
     "gitignore.txt": ".gitignore",
 }
@@ -31,6 +31,8 @@ def command(name: str, folder: Path | None) -> None:
     \b
     Example: rung init churn
     """
+    from rung.pipelines.testing.scaffold import conftest  # noqa: PLC0415 - other commands need not load it
+
     if not _NAME.match(name):
         fail(f"{name!r} cannot name a project.", hint="Use letters, digits, '.', '_' and '-'.", code=EXIT_USAGE)
     target = folder or Path(name)
@@ -41,7 +43,9 @@ def command(name: str, folder: Path | None) -> None:
     scaffold = Path(__file__).parent / "scaffold"
     for template, new in _FILES.items():
         text = (scaffold / template).read_text("utf-8")
+        (target / new).parent.mkdir(parents=True, exist_ok=True)
         (target / new).write_text(text if new == ".gitignore" else text.format(name=name), "utf-8")
+    (target / "tests/pipelines/conftest.py").write_text(conftest(), "utf-8")
     if shutil.which("git") and not (target / ".git").exists():
         identity = ["-c", "user.name=Rung", "-c", "user.email=rung@rung.invalid"]
         for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", f"{name}: a new Rung project"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -14,7 +15,7 @@ import rung
 import rung.cli
 from rung.cli.frame import EXIT_FAILURE, State, fail
 
-_NOT_COMMANDS = {"main", "frame", "predicting", "model_life"}
+_NOT_COMMANDS = {"entry", "main", "frame", "predicting", "model_engine", "model_life", "warm_client", "warm_host", "watching"}
 
 
 class _Scanned(click.Group):
@@ -28,6 +29,9 @@ class _Scanned(click.Group):
             return None
         module = cmd_name.replace("-", "_") + ("_" if iskeyword(cmd_name) else "")
         command: click.Command = import_module(f"rung.cli.{module}").command
+        if isinstance(command, click.Group):
+            for held in command.commands.values():
+                held.short_help = held.short_help or _clause(held.help or "")
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
@@ -40,6 +44,12 @@ class _Scanned(click.Group):
             if near:
                 raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from None
             raise
+
+
+def _clause(text: str) -> str:
+    """The first clause of a help text: a list of commands shows it whole, where click would cut it off in the middle of a word."""
+    first = text.strip().partition("\n\n")[0].replace("\n", " ")
+    return re.split(r"(?:[.;:]\s|\.$)", first, maxsplit=1)[0] + "."
 
 
 @click.group(cls=_Scanned, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

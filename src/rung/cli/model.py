@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rung.cli import model_life
-from rung.cli.frame import EXIT_NOT_MET, EXIT_USAGE, client, fail, note, show, state, table, verb
+from rung.cli import model_engine, model_life
+from rung.cli.frame import EXIT_NOT_MET, EXIT_USAGE, VersionsGroup, client, fail, note, show, state, table, verb
 
 if TYPE_CHECKING:
     from rung.registry.records import Verdict
@@ -20,12 +20,12 @@ _NOT_LET_PASS = {
 _VERSION = ("number", "created_at", "created_by", "format", "size_bytes", "aliases", "run_id", "description")
 
 
-@click.group("model", short_help="Models, versions, gates, aliases.")
+@click.group("model", cls=VersionsGroup, short_help="Models, versions, gates, aliases.")
 def command() -> None:
-    """Models, versions, gates, aliases."""
+    """Models, versions, gates, aliases. A version is written MODEL NUMBER or MODEL:NUMBER."""
 
 
-for _part in model_life.COMMANDS:
+for _part in (*model_life.COMMANDS, model_engine.engine):
     command.add_command(_part)
 
 
@@ -67,9 +67,11 @@ def show_model(model: str, number: int | None, alias: str | None) -> None:
     if state().json:
         show(version)
         return
-    hidden = {"id", "model", "number", "signature", "files", "flavors", "status"}
+    hidden = {"id", "model", "number", "signature", "files", "flavors", "status", "engine"}
     told = [name for name in version.__struct_fields__ if name not in hidden and getattr(version, name) not in (None, "", (), {}, False)]
     show(version, told, title=f"{version.model}:{version.number}")
+    if version.engine is not None:
+        note(f"served by {model_engine.told(version.engine)}")
     for title, fields in (("inputs", version.signature.inputs), ("outputs", version.signature.outputs)):
         if fields:
             show(fields, title=title)

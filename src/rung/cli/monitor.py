@@ -118,6 +118,22 @@ def _tell(report: Any) -> None:
     if rows:
         names = ("start", "end", "rows", "model", "drifted", "insufficient", "faults", "metric", "recent", "labelled", "final")
         table(names, rows, title="Windows")
+    slices = [
+        (
+            f"{w.start:%Y-%m-%d}",
+            part.arm,
+            f"{part.model}:{part.version}",
+            part.rows,
+            part.labelled,
+            part.mean_score,
+            part.value,
+            part.reference,
+        )
+        for w in report.windows
+        for part in w.slices
+    ]
+    if slices:
+        table(("start", "arm", "model", "rows", "labelled", "mean score", "metric", "own"), slices, title="Windows by arm")
     for fault in (fault for window in report.windows for fault in window.quality):
         click.echo(f"! {fault.statement}")
     if report.incidents:

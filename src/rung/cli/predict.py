@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -33,13 +34,22 @@ def command(
     absent = [column for column in taken if column not in frame.columns]
     if absent:
         raise click.UsageError(f"{file} has no column {absent[0]!r}; it has {', '.join(frame.columns)}.")
-    answers = client().serving.predict(
-        name,
-        frame.drop(taken),
-        event_times=frame[time_column] if time_column else None,
-        ids=frame[id_column].cast(str).to_list() if id_column else None,
-        batch=batch,
-    )
+    from rung.core.errors import Invalid  # noqa: PLC0415 - `rung --help` must not pay for it
+
+    try:
+        answers = client().serving.predict(
+            name,
+            frame.drop(taken),
+            event_times=frame[time_column] if time_column else None,
+            ids=frame[id_column].cast(str).to_list() if id_column else None,
+            batch=batch,
+        )
+    except Invalid as error:
+        unknown = re.search(r"unknown ([^;,.]+)", error.message)
+        if unknown is None:
+            raise
+        hint = f"`--drop {unknown[1]}` leaves that column out, `--id-column` and `--time-column` take one as ids or times."
+        raise Invalid(error.message, code=error.code, hint=hint) from None
     if out is not None:
         write_rows(answers, out)
         note(f"{answers.height} answers in {out}")

@@ -6,7 +6,7 @@ import click
 
 from rung.cli.frame import client, show, verb
 
-ROLES = click.Choice(["viewer", "editor", "service", "maintainer", "owner"])
+ROLES = click.Choice(["viewer", "node", "editor", "service", "maintainer", "owner"])
 
 
 @click.group("principal", short_help="Who may work in the project, and as what.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rung.cli.frame import EXIT_FAILURE, client, fail, note, show, state, table, verb
+from rung.cli.frame import EXIT_FAILURE, DefaultGroup, client, fail, note, show, state, table, verb
 
 if TYPE_CHECKING:
     from rung.client.tuning.records import TrialRow
@@ -19,13 +19,13 @@ _MARKS = {"succeeded": ("✓", "green"), "pruned": ("✂", "cyan"), "failed": ("
 _MOST = 100
 
 
-class _RunByDefault(click.Group):
-    """``rung tune train.py:objective`` is ``rung tune run train.py:objective``."""
+class _RunByDefault(DefaultGroup):
+    """``rung tune train.py:objective`` is ``rung tune run train.py:objective``; without arguments it is the help."""
+
+    default = "run"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, args) if args else click.Group.parse_args(self, ctx, args)
 
 
 @click.group("tune", cls=_RunByDefault, short_help="Search a space of params for the best value.")

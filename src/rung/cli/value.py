@@ -173,12 +173,19 @@ def show_report(model: str, deployment: str | None, *, last: bool, **times: obje
         "break_even_predictions",
     )
     show(made, head, title=f"{made.model}: value report {made.number}, in {made.currency}")
+    click.echo(f"baseline: {made.basis.replace('_', ' ')}")
     money = made.incremental
     click.echo(f"incremental value {money.estimate:.2f} (95 %: {money.low:.2f} to {money.high:.2f}); net {made.net.estimate:.2f}")
     if made.threshold:
         click.echo(f"threshold {made.threshold.current:.3f}; {made.threshold.best:.3f} would have earned {made.threshold.lost:.2f} more")
     if made.pending:
         click.echo(f"not matured: {made.pending_rows} rows, about {made.pending.estimate:.2f}, not counted")
+    held = made.holdout
+    if held:
+        click.echo(f"holdout: {held.treated} treated and {held.held} held out decisions with labels, by {held.by}")
+        if held.difference:
+            gap = held.difference
+            click.echo(f"a treated decision earned {gap.estimate:.4f} more than a held out one (95 %: {gap.low:.4f} to {gap.high:.4f})")
     rows = [(m.month, m.predictions, m.matured_share, m.gross, m.baseline, m.incremental.estimate, m.cost, m.net) for m in made.months]
     table(("month", "rows", "matured", "gross", "baseline", "incremental", "cost", "net"), rows)
     table(("cost", "amount"), sorted(made.costs.items()))

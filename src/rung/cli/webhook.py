@@ -72,10 +72,10 @@ def events_command() -> None:
 @click.option("--on/--off", "on", default=None, help="Switch it on or off.")
 @verb
 def update(webhook: str, *, on: bool | None, events: tuple[str, ...], secret_from: str | None, **given: str | None) -> None:
-    """Change a webhook by its id; one that failed is switched on again so.
+    """Change a webhook, by its name or id; one that failed is switched on again so.
 
     \b
-    Example: rung webhook update 01a1fbb3f9937000b300c55d9cbfbbff --on
+    Example: rung webhook update ci --on
     """
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if events:
@@ -97,7 +97,7 @@ def test(webhook: str, event: str | None) -> None:
     """Send a webhook an example, now and once; exit code 1 when it is not taken.
 
     \b
-    Example: rung webhook test 01a1fbb3f9937000b300c55d9cbfbbff
+    Example: rung webhook test ci
     """
     wanted: Any = _events((event,))[0] if event else None
     tried = client().webhooks.test(webhook, wanted)
@@ -115,7 +115,7 @@ def deliveries(webhook: str, status: Any, limit: int) -> None:
     """Messages to a webhook, newest first.
 
     \b
-    Example: rung webhook deliveries 01a1fbb3f9937000b300c55d9cbfbbff --status dead
+    Example: rung webhook deliveries ci --status dead
     """
     show(client().webhooks.deliveries(webhook, status=status, limit=limit), _DELIVERY, empty="Nothing was sent yet.")
 
@@ -139,7 +139,7 @@ def remove(webhook: str) -> None:
     """Forget a webhook, with its secret and its deliveries.
 
     \b
-    Example: rung webhook remove 01a1fbb3f9937000b300c55d9cbfbbff
+    Example: rung webhook remove ci
     """
     client().webhooks.delete(webhook)
     if state().json:

@@ -13,6 +13,7 @@ from rung.core.settings import load_settings
 from rung.pipelines.context import current_step
 
 if TYPE_CHECKING:
+    from rung.client.cache import CacheVerbs
     from rung.client.data import DataVerbs
     from rung.client.delivery import DeliveryVerbs
     from rung.client.evaluation import EvaluationVerbs
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from rung.client.governance import GovernanceVerbs
     from rung.client.maturity import MaturityVerbs
     from rung.client.monitoring import MonitoringVerbs
+    from rung.client.packages import PackagesVerbs
     from rung.client.pipelines import PipelinesVerbs
     from rung.client.registry import RegistryVerbs
     from rung.client.serving import ServingVerbs
+    from rung.client.testing import TestingVerbs
     from rung.client.tracking import TrackingVerbs
+    from rung.client.triggers import TriggersVerbs
     from rung.client.value import ValueVerbs
     from rung.client.webhooks import WebhooksVerbs
 
@@ -63,6 +67,31 @@ class Client:
         """Pipelines, their runs, triggers, reproduction."""
         verbs: PipelinesVerbs = self._verbs("pipelines")
         return verbs
+
+    @cached_property
+    def triggers(self) -> TriggersVerbs:
+        """What starts pipelines by itself."""
+        verbs: TriggersVerbs = self._verbs("triggers")
+        return verbs
+
+    @cached_property
+    def cache(self) -> CacheVerbs:
+        """Results of steps that runs need not make again."""
+        verbs: CacheVerbs = self._verbs("cache")
+        return verbs
+
+    @cached_property
+    def testing(self) -> TestingVerbs:
+        """Tests of pipelines: scaffolds, runs, reports."""
+        verbs: TestingVerbs = self._verbs("testing")
+        return verbs
+
+    @cached_property
+    def packages(self) -> PackagesVerbs:
+        """Packages of pipelines and their releases."""
+        from rung.client.packages import PackagesVerbs  # noqa: PLC0415 - see _verbs
+
+        return PackagesVerbs(self.transport, lambda: self.pipelines)
 
     @cached_property
     def evaluation(self) -> EvaluationVerbs:
@@ -113,7 +142,9 @@ class Client:
         return verbs
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Let go of connections, files, and the executors of runs in this process."""
+        if "pipelines" in self.__dict__:  # a cached property that was never asked for holds nothing
+            self.pipelines.close()
         self.transport.close()
 
     def __enter__(self) -> Client:
@@ -139,11 +170,14 @@ def connect(url: str | None = None, token: str | None = None, project: str | Non
 
     Raises:
         Denied: the token is not good. Unavailable: nothing answers, or the home cannot be used.
-    Inside a step that the engine runs in its own process, and with nothing given, it is the platform the step runs for.
+    Inside a step, and with nothing given, it is the platform the step runs for, in the project of its run.
     """
     step = current_step.get()
-    if step is not None and step.transport is not None and not any((url, token, project, folder)):
-        return Client(step.transport)
+    if step is not None and not any((url, token, project, folder)):
+        if step.transport is not None:
+            return Client(step.transport)
+        if step.project:
+            return Client(open_transport(load_settings(), step_in=step.project))
     given = {"url": url, "token": token, "project": project}
     flags = {name: value for name, value in given.items() if value is not None}
     return Client(open_transport(load_settings(Path(folder) if folder else None, flags=flags)))

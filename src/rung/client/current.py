@@ -21,7 +21,7 @@ from rung.pipelines.context import current_step
 from rung.tracking.records import Artifact, Run
 
 RUN_VARIABLE = "RUNG_RUN"
-_clients: dict[str, Client] = {}
+_clients: dict[tuple[str, str], Client] = {}  # by folder, and project of a step
 _given: dict[str, ActiveRun] = {}
 os.register_at_fork(after_in_child=_clients.clear)  # connections do not survive a fork
 
@@ -223,7 +223,7 @@ def _client() -> Client:
     step = current_step.get()
     if step is not None and step.transport is not None:
         return Client(step.transport)
-    key = str(Path.cwd())
+    key = (str(Path.cwd()), step.project if step is not None else "")
     if key not in _clients:
         _clients[key] = connect()
     return _clients[key]

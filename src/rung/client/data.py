@@ -15,6 +15,7 @@ from rung.client.transports import Transport
 from rung.core.errors import Invalid, NotFound
 from rung.core.records import Page
 from rung.data import records as r
+from rung.pipelines.artifacts import Dataset
 
 
 class DataVerbs:
@@ -31,7 +32,7 @@ class DataVerbs:
 
         Args:
             dataset: its name; made on first use.
-            source: path, or frame.
+            source: path, frame, or a Dataset that a step answered.
             time_column: the column that tells when a row happened.
             note: what is special about it.
             reading: auto, parquet, csv or files.
@@ -42,7 +43,7 @@ class DataVerbs:
         Raises:
             NotFound: the path does not exist. Invalid: the file is empty, or not what it says it is.
         """
-        files, where = self._uploaded(source)
+        files, where = self._uploaded(source.frame if isinstance(source, Dataset) else source)
         refs = tuple(item.ref if isinstance(item, r.DatasetVersion) else item for item in derived_from)
         request = r.AddVersion(
             dataset=dataset, files=files, reading=reading, time_column=time_column, note=note, source=where if origin is None else origin,

@@ -56,6 +56,10 @@ class MonitoringVerbs:
         """Deliveries of labels, oldest first."""
         return self._transport.call(r.ListLabelBatches(deployment=deployment))
 
+    def label(self, deployment: str, prediction: str, as_of: datetime | None = None) -> r.Label:
+        """The label of one prediction, if one has arrived. Raises NotFound."""
+        return self._transport.call(r.GetLabel(deployment=deployment, prediction=prediction, as_of=as_of))
+
     def label_delay(self, deployment: str, as_of: datetime | None = None) -> r.LabelDelay:
         """How long labels take."""
         return self._transport.call(r.GetLabelDelay(deployment=deployment, as_of=as_of))

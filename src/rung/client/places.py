@@ -31,7 +31,7 @@ def place_of(transport: Transport | None, settings: Settings | None = None) -> P
         return Place(transport.url, transport.project or "", root, bound)
     platform = getattr(transport, "platform", None)
     home = platform.settings.home_path if platform is not None else None
-    return Place(str(home or ""), "", spool_root(settings, home), bound)
+    return Place(str(home or ""), getattr(transport, "project", None) or "", spool_root(settings, home), bound)
 
 
 def reopened(client: Client) -> Client | None:

@@ -17,6 +17,7 @@ from rung.core.records import Page
 from rung.core.references import DatasetUse, Task
 from rung.evaluation.records import Evaluation, GetEvaluation
 from rung.registry import approvals as a
+from rung.registry import engine_records as e
 from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.tracking.artifacts import ListArtifacts
@@ -242,6 +243,14 @@ class RegistryVerbs:
                 skipped = len(prefix) + 1 if prefix else 0
                 return {item.path[skipped:] or item.path.rpartition("/")[2]: item.digest for item in listed}
         return {}
+
+    def engine(self, model: str, number: int) -> r.ServingEngine:
+        """What serves a version, how far it agrees with the model's own library, and how much faster it is."""
+        return self._transport.call(e.GetEngine(model=model, number=number))
+
+    def compile(self, model: str, number: int, *, engine: str = "") -> r.ServingEngine:
+        """Compile a version for serving anew, by the fastest engine that agrees with it, or by the one named; "native" undoes it."""
+        return self._transport.call(e.CompileVersion(model=model, number=number, engine=engine))
 
     def input_example(self, model: str, number: int | None = None, *, alias: str | None = None) -> pl.DataFrame:
         """Some rows that a version was shown when it was made. Raises NotFound for one without."""

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import polars as pl
 
+from rung.client.graphs import graph_from
+from rung.client.nodes import NodeVerbs
+from rung.client.predictions import PredictionVerbs
+from rung.client.releases import ReleaseVerbs
 from rung.client.transports import HttpTransport, Transport
 from rung.core.errors import Invalid, NotFound, Unavailable
-from rung.governance.records import Trace
+from rung.serving import graph_records as g
 from rung.serving import records as r
+from rung.serving.options import DeploymentOptions, GraphOptions, RolloutPlan
 
-_DATATYPES = {"Float64": "FP64", "Float32": "FP32", "Boolean": "BOOL", "String": "BYTES", "Categorical": "BYTES"}
+_PARQUET, _ARROW = "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"
 
 
-class ServingVerbs:
+class ServingVerbs(ReleaseVerbs, PredictionVerbs, NodeVerbs):
     """Verbs of serving."""
 
     def __init__(self, transport: Transport) -> None:
@@ -26,22 +32,27 @@ class ServingVerbs:
 
     def deploy(
         self, deployment: str, model: str, number: int | None = None, *, alias: str | None = None, environment: str = r.PRODUCTION,
-        reason: str = "", override_reason: str = "",
+        options: DeploymentOptions | None = None, reason: str = "", override_reason: str = "",
     ) -> r.Revision:  # fmt: skip
         """Serve a version under a name. Raises Conflict without a passing verdict in production."""
         return self._transport.call(
             r.Deploy(
-                deployment=deployment, model=model, number=number, alias=alias, environment=environment, reason=reason, override_reason=override_reason
+                deployment=deployment, model=model, number=number, alias=alias, environment=environment, options=options, reason=reason,
+                override_reason=override_reason,
             )
         )  # fmt: skip
 
     def start_canary(
-        self, deployment: str, number: int, *, model: str | None = None, share: float = 0.1, reason: str = "", override_reason: str = ""
-    ) -> r.Revision:
-        """Give a version a share of the traffic; a share of 0 shadows."""
+        self, deployment: str, number: int, *, model: str | None = None, share: float = 0.1, grow: bool = False,
+        plan: RolloutPlan | None = None, reason: str = "", override_reason: str = "",
+    ) -> r.Revision:  # fmt: skip
+        """Give a version a share of the traffic; with ``grow`` (or a plan) it grows by its gates; a share of 0 shadows."""
         return self._transport.call(
-            r.StartCanary(deployment=deployment, number=number, model=model, share=share, reason=reason, override_reason=override_reason)
-        )
+            r.StartCanary(
+                deployment=deployment, number=number, model=model, share=share, grow=grow or plan is not None, plan=plan, reason=reason,
+                override_reason=override_reason,
+            )
+        )  # fmt: skip
 
     def start_shadow(self, deployment: str, number: int, *, model: str | None = None, reason: str = "") -> r.Revision:
         """Let a version answer copies of all requests, and nobody hear it."""
@@ -67,6 +78,10 @@ class ServingVerbs:
         """Go back to an earlier revision."""
         return self._transport.call(r.Rollback(deployment=deployment, to=to, reason=reason, drill=drill))
 
+    def reload(self, deployment: str, *, reason: str = "") -> r.Revision:
+        """Load what it serves anew, by the engines that its versions have now."""
+        return self._transport.call(r.Reload(deployment=deployment, reason=reason))
+
     def undeploy(self, deployment: str, *, reason: str = "") -> r.Revision:
         """Stop answering."""
         return self._transport.call(r.Undeploy(deployment=deployment, reason=reason))
@@ -87,30 +102,22 @@ class ServingVerbs:
         """Judgements of canaries, newest first."""
         return self._transport.call(r.ListCanaryVerdicts(deployment=deployment))
 
-    def find(self, prediction_id: str, deployment: str | None = None) -> r.Prediction:
-        """One logged prediction. Raises NotFound."""
-        return self._transport.call(r.FindPrediction(id=prediction_id, deployment=deployment))
+    def set_graph(self, deployment: str, graph: GraphOptions | Mapping[str, Any] | Path | str, *, reason: str = "") -> r.Revision:
+        """Give a deployment a graph: options, plain values, or a TOML or JSON file. Raises Invalid, naming the node that cannot be."""
+        return self._transport.call(g.SetGraph(deployment=deployment, graph=graph_from(graph, self._transport), reason=reason))
 
-    def trace(self, prediction_id: str, deployment: str | None = None) -> Trace:
-        """What a prediction came from."""
-        return self._transport.call(r.TracePrediction(id=prediction_id, deployment=deployment))
-
-    def predictions(
-        self, deployment: str, start: datetime | None = None, end: datetime | None = None, *, arm: r.Arm | None = None
-    ) -> pl.DataFrame:
-        """Logged predictions by event time [start, end)."""
-        blob = self._transport.call(r.ExportPredictions(deployment=deployment, start=start, end=end, arm=arm))
-        return pl.read_parquet(io.BytesIO(self._transport.get_blob(blob)))
-
-    def served(self, deployment: str) -> tuple[r.ServedRows, ...]:
-        """Rows served by version, arm and day."""
-        return self._transport.call(r.CountServed(deployment=deployment))
+    def try_graph(
+        self, deployment: str, row: Mapping[str, Any], *, graph: GraphOptions | Mapping[str, Any] | Path | str | None = None
+    ) -> g.GraphTrial:
+        """Answer one row by a deployment's graph, or by one that is not set yet, with what each node gave."""
+        wish = None if graph is None else graph_from(graph, self._transport)
+        return self._transport.call(g.TryGraph(deployment=deployment, row=dict(row), graph=wish))
 
     def predict(
         self, deployment: str, frame: Any, *, event_times: Sequence[datetime] | pl.Series | None = None,
         ids: Sequence[str] | None = None, batch: int = 1000,
     ) -> pl.DataFrame:  # fmt: skip
-        """Scores of a frame, answered and logged by the deployment.
+        """Answers to a frame, given and logged by the deployment.
 
         Args:
             deployment: its name.
@@ -120,48 +127,35 @@ class ServingVerbs:
             batch: rows a request.
 
         Returns:
-            ``prediction_id``, ``score``, ``version`` in the order of the rows.
+            In the order of the rows: ``prediction_id``; ``predict``, the class or value; ``score``, P(positive) or the value, or
+            ``score_0``, ``score_1`` … of several classes in their order; what else a graph answers; ``version``.
         """
         rows = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
-        times = None if event_times is None else pl.Series("event_time", event_times).cast(pl.Datetime("us", "UTC"))
-        keys = None if ids is None else pl.Series("prediction_id", ids, dtype=pl.String)
+        own = [] if event_times is None else [pl.Series("event_time", event_times).cast(pl.Datetime("us", "UTC"))]
+        if ids is not None:
+            own.append(pl.Series("prediction_id", ids, dtype=pl.String))
         if batch < 1:
             raise Invalid(f"A batch of {batch} rows is none.", code="serving.bad_size", hint="Choose 1 or more.")
+        ask = self._over_http if isinstance(self._transport, HttpTransport) else self._in_process
         parts = []
         for start in range(0, rows.height, batch):
-            part = rows.slice(start, batch)
-            own = [s.slice(start, batch) for s in (times, keys) if s is not None]
-            ask = self._over_http if isinstance(self._transport, HttpTransport) else self._in_process
-            parts.append(ask(deployment, part, own))
-        return pl.concat(parts) if parts else pl.DataFrame(schema={"prediction_id": pl.String, "score": pl.Float64, "version": pl.Int64})
+            sink = io.BytesIO()
+            rows.slice(start, batch).with_columns(series.slice(start, batch) for series in own).write_parquet(sink)
+            parts.append(ask(deployment, sink.getvalue()).drop("arm"))
+        empty = {"prediction_id": pl.String, "score": pl.Float64, "version": pl.Int64}
+        return pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame(schema=empty)
 
-    def _in_process(self, deployment: str, part: pl.DataFrame, own: Sequence[pl.Series]) -> pl.DataFrame:
-        sink = io.BytesIO()
-        part.with_columns(own).write_parquet(sink)
-        answers = self._transport.call(r.Predict(deployment=deployment, rows=self._transport.put_blob(sink.getvalue())))
-        return pl.read_parquet(io.BytesIO(self._transport.get_blob(answers.blob))).select("prediction_id", "score", "version")
+    def _in_process(self, deployment: str, body: bytes) -> pl.DataFrame:
+        answers = self._transport.call(r.Predict(deployment=deployment, rows=self._transport.put_blob(body)))
+        return pl.read_parquet(io.BytesIO(self._transport.get_blob(answers.blob)))
 
-    def _over_http(self, deployment: str, part: pl.DataFrame, own: Sequence[pl.Series]) -> pl.DataFrame:
+    def _over_http(self, deployment: str, body: bytes) -> pl.DataFrame:
         assert isinstance(self._transport, HttpTransport)  # noqa: S101 - chosen by the caller above
-        tensors = [_tensor(series) for series in part.get_columns()]
-        for series in own:
-            tensors.append(_tensor(series.to_physical() if series.name == "event_time" else series))
-        body = msgspec.json.encode({"inputs": tensors})
-        answer = self._transport.http.post(f"/v2/models/{deployment}/infer", content=body, headers={"content-type": "application/json"})
+        headers = {"content-type": _PARQUET, "accept": _ARROW}
+        answer = self._transport.http.post(f"/v2/models/{deployment}/infer", content=body, headers=headers)
         if not answer.is_success:
             raise _failure(answer.status_code, answer.content)
-        plain = msgspec.json.decode(answer.content)
-        outputs = {tensor["name"]: tensor["data"] for tensor in plain["outputs"]}
-        version = pl.repeat(int(plain["model_version"]), part.height, dtype=pl.Int64, eager=True)
-        return pl.DataFrame({"prediction_id": outputs["prediction_id"], "score": outputs["score"], "version": version})
-
-
-def _tensor(series: pl.Series) -> dict[str, Any]:
-    kind = str(series.dtype)
-    datatype = _DATATYPES.get(kind) or kind.upper()
-    if series.dtype.is_temporal() or datatype not in {*_DATATYPES.values(), *(f"{u}INT{b}" for u in ("", "U") for b in (8, 16, 32, 64))}:
-        series, datatype = series.cast(pl.String), "BYTES"
-    return {"name": series.name, "shape": [series.len()], "datatype": datatype, "data": series.to_list()}
+        return pl.read_ipc_stream(answer.content)
 
 
 def _failure(status: int, body: bytes) -> Exception:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from rung.client.journal import SUFFIX
 from rung.core.digests import digest_of_file
 from rung.core.errors import Unavailable
 from rung.core.ids import new_id
+from rung.core.locking import FileLock
 from rung.core.records import Record, prepared
 from rung.core.settings import Settings
 
@@ -45,7 +45,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = -1
+        self._lock = FileLock(self.path / _LOCK)
 
     @property
     def run(self) -> str:
@@ -97,28 +97,15 @@ class RunFolder:
 
     def lock(self) -> bool:
         """Become the one process that sends for this run; False while another is."""
-        if self._lock >= 0:
-            return True
-        if not self.path.is_dir():
-            return False
-        file = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            return False
-        self._lock = file
-        return True
+        return self._lock.held or (self.path.is_dir() and self._lock.take())
 
     def unlock(self) -> None:
         """Let another process send."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.give()
 
     def remove_if_done(self) -> bool:
         """Delete the folder when no journal is left in it; only the sender may."""
-        if self.journals() or self._lock < 0:
+        if self.journals() or not self._lock.held:
             return False
         shutil.rmtree(self.path / _BLOBS, ignore_errors=True)
         for name in (_NOTE, _LOCK):

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from rung.core.errors import RungError, Unavailable, rebuilt
+from rung.core.errors import Invalid, RungError, Unavailable, rebuilt
 from rung.core.records import checked, prepared
 from rung.core.requests import Request, answer_type
 from rung.core.settings import Settings
@@ -17,6 +17,7 @@ from rung.core.wire import WireErrorBody
 A = TypeVar("A")
 _PACK = "application/msgpack"
 _CHUNK = 1 << 20
+_PARTIAL, _PAST_THE_END = 206, 416
 
 
 class Transport(Protocol):
@@ -40,18 +41,30 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """Speaks to a server; msgpack on the wire, so that NaN and instants arrive as they left."""
+    """Speaks to a server; msgpack on the wire, so that NaN and instants arrive as they left. Raises Invalid for what can be no address or no token."""
 
     def __init__(self, url: str, token: str, project: str | None = None, *, timeout_s: float = 120.0) -> None:
         import httpx  # noqa: PLC0415 - a fifth of a second that the embedded client need not pay
 
-        headers = {"authorization": f"Bearer {token}", "accept": _PACK}
+        self.url = url.rstrip("/")
+        self.token = token.strip()
+        self.project = project
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise Invalid(
+                "The token holds characters that no token has.", code="transport.bad_token",
+                hint="Set RUNG_TOKEN to a token as `rung token create` shows it.",
+            )  # fmt: skip
+        headers = {"accept": _PACK}
+        if self.token:
+            headers["authorization"] = f"Bearer {self.token}"
         if project:
             headers["x-rung-project"] = project
-        self.url = url.rstrip("/")
-        self.token = token
-        self.project = project
-        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        try:
+            self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        except httpx.InvalidURL as error:
+            raise Invalid(
+                f"{url!r} is no address of a server: {error}.", code="transport.bad_url", hint="Set RUNG_URL, e.g. to http://127.0.0.1:7474.",
+            ) from None  # fmt: skip
 
     def call(self, request: Request[A]) -> A:
         """Answer a request. Raises the six errors, Unavailable when the server cannot be reached."""
@@ -71,9 +84,33 @@ class HttpTransport:
         content: bytes = self._send("GET", f"/api/blobs/{digest}").content
         return content
 
+    def download(self, digest: str, path: Path) -> None:
+        """Download bytes by digest to a file, going on where an earlier attempt at the same file ended. Raises NotFound."""
+        import httpx  # noqa: PLC0415 - see __init__
+
+        begun = path.stat().st_size if path.exists() else 0
+        headers = {"range": f"bytes={begun}-", "if-range": f'"{digest}"'} if begun else {}
+        try:
+            with self.http.stream("GET", f"/api/blobs/{digest}", headers=headers) as answer:
+                if answer.status_code == _PAST_THE_END and begun:
+                    return  # all of it is here
+                if not answer.is_success:
+                    raise _error(answer.read(), answer.status_code)
+                with path.open("ab" if answer.status_code == _PARTIAL else "wb") as file:
+                    for chunk in answer.iter_bytes(_CHUNK):
+                        file.write(chunk)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
     def close(self) -> None:
         """Close the connections."""
         self.http.close()
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"{self.url} does not answer: {str(error).rstrip('.') or type(error).__name__}.", code="transport.unreachable",
+            hint="Check RUNG_URL, and that the server runs.",
+        )  # fmt: skip
 
     def _send(self, method: str, path: str, **parts: Any) -> Any:
         import httpx  # noqa: PLC0415 - see __init__
@@ -81,21 +118,19 @@ class HttpTransport:
         try:
             answer = self.http.request(method, path, **parts)
         except httpx.TransportError as error:
-            raise Unavailable(
-                f"{self.url} does not answer: {error}.", code="transport.unreachable", hint="Check RUNG_URL, and that the server runs."
-            ) from None
+            raise self._unreachable(error) from None
         if answer.is_success:
             return answer
         raise _error(answer.content, answer.status_code)
 
 
-def open_transport(settings: Settings) -> Transport:
-    """HTTP to ``settings.url`` when there is one, else the embedded platform in the home."""
+def open_transport(settings: Settings, *, step_in: str = "") -> Transport:
+    """HTTP to ``settings.url`` when there is one, else the embedded platform in the home; for a step, in the project of its run."""
     if settings.url:
-        return HttpTransport(settings.url, settings.token, None if settings.project == "default" else settings.project)
-    from rung.app.local import local_transport  # noqa: PLC0415 - the platform is loaded only when it is embedded
+        return HttpTransport(settings.url, settings.token, step_in or settings.named_project)
+    from rung.app.local import local_transport, service_transport  # noqa: PLC0415 - the platform is loaded only when it is embedded
 
-    return local_transport(settings)
+    return service_transport(settings, step_in) if step_in else local_transport(settings)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from rung.client.tuning import records as r
 from rung.client.tuning.command import Command
 from rung.client.tuning.crews import Work
 from rung.client.tuning.folder import Folder
-from rung.client.tuning.objectives import Objective, is_loading, load, name_of
+from rung.client.tuning.objectives import Objective, asked_by_name, is_loading, load, name_of
 from rung.client.tuning.places import folder_of, latest, start_of
 from rung.client.tuning.space import described, grid_of, space_of
 from rung.client.tuning.strategies import GRID, optuna, pruner_of, sampler_maker
@@ -89,6 +89,7 @@ def tune(
     else:
         plan = replaced(asked.checked(folder.plan(), space), offline=reached is None)
     called, reference = _objective(objective, plan)
+    asked_by_name(called, plan.space)
     crew = _Crew(_bound("workers", workers), threads or isinstance(called, Command), reference, listener)
     limits = Limits(trials=asked.bound(plan), seconds=_bound("seconds", seconds), failures=_bound("failures", failures) or 1)
     asked.check(plan)

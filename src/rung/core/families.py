@@ -6,10 +6,13 @@ A family is filled on first use. A duplicate name raises, an unknown name lists 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import sys
 import threading
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from contextlib import suppress
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from rung.core.errors import Invalid, NotFound
@@ -76,9 +79,33 @@ class Family(Generic[M]):
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
-            for entry in entry_points(group=f"rung.{self.name}"):
-                self.add(entry.name, entry.load())
+            if _mentioned(f"[rung.{self.name}]", tuple(sys.path)):
+                from importlib.metadata import entry_points  # noqa: PLC0415 - loading it costs more than most families do
+
+                for entry in entry_points(group=f"rung.{self.name}"):
+                    self.add(entry.name, entry.load())
             self._loaded = True  # only now: a family half filled by a failed import must fail again
+
+
+def _mentioned(group: str, places: tuple[str, ...]) -> bool:
+    """Whether a distribution there may have entry points of a group; where that cannot be seen in files, it may."""
+    return any(said is None or group in said for said in map(_entry_points, places))
+
+
+@cache
+def _entry_points(place: str) -> str | None:
+    """What distributions in a folder of the path say of entry points; None for an archive."""
+    said = []
+    try:
+        for name in os.listdir(place or "."):
+            if name.endswith((".dist-info", ".egg-info")):
+                with suppress(OSError), open(os.path.join(place, name, "entry_points.txt"), encoding="utf-8", errors="replace") as file:
+                    said.append(file.read())
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return None
+    return "\n".join(said)
 
 
 def _origin(member: Any) -> str:

@@ -7,6 +7,7 @@ same rules as a remote one.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, dataclass_transform
@@ -42,6 +43,9 @@ else:
 
 T = TypeVar("T")
 K = TypeVar("K")
+_SECRET = re.compile(r"secret|token|password|credential", re.IGNORECASE)
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+_LONGEST_VALUE = 60
 _prepared: set[Any] = set()
 _preparing = threading.RLock()
 R = TypeVar("R", bound=Record)
@@ -125,21 +129,41 @@ def decoded(plain: Any, kind: type[T]) -> T:
     try:
         record = msgspec.convert(plain, prepared(kind))
     except msgspec.ValidationError as error:
-        raise invalid(kind, error) from None
+        raise invalid(kind, error, plain) from None
     _refuse_non_finite(plain, kind)
     return record
 
 
-def invalid(kind: Any, error: Exception) -> Invalid:
-    """What a decoding error says, in words instead of patterns."""
-    message = str(error)
-    for pattern, words in _IN_WORDS.items():
-        message = message.replace(f"`str` matching regex {pattern!r}", words)
+def invalid(kind: Any, error: Exception, plain: Any = None) -> Invalid:
+    """What a decoding error says, in words instead of patterns, with the value out of ``plain``, unless that may be a secret."""
+    said, at, path = in_words(error).partition(" - at `$")
+    value = _at(plain, path.rstrip("`"))
+    if at and isinstance(value, (str, int, float)) and not _SECRET.search(path):
+        shown = repr(value) if len(repr(value)) <= _LONGEST_VALUE else f"{repr(value)[:_LONGEST_VALUE]}…"
+        said += f" {shown}" if ", got " in said else f", not {shown}"
     return Invalid(
-        f"{getattr(kind, '__name__', kind)}: {message}.",
+        f"{getattr(kind, '__name__', kind)}: {said}{at}{path}.",
         code="request.invalid",
         hint="Compare the request with its entry in /api/openapi.json.",
     )
+
+
+def _at(plain: Any, path: str) -> Any:
+    """The value at a path as msgspec writes it, ``.name[0]``; None where it cannot be followed."""
+    for name, place in _STEP.findall(path):
+        try:
+            plain = plain[int(place)] if place else plain[name]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return plain
+
+
+def in_words(error: Exception) -> str:
+    """The text of a decoding error with words in the place of patterns."""
+    message = str(error)
+    for pattern, words in _IN_WORDS.items():
+        message = message.replace(f"`str` matching regex {pattern!r}", words)
+    return message
 
 
 def _refuse_non_finite(plain: Any, kind: Any, path: str = "") -> None:
@@ -175,10 +199,11 @@ def _non_finite_fields(kind: Any) -> frozenset[str]:
     return _OPEN_FIELDS[kind]
 
 
-def _is_open(kind: Any) -> bool:
+def _is_open(kind: Any, within: tuple[Any, ...] = ()) -> bool:
     extras = [item.extra or {} for item in getattr(kind, "__metadata__", ()) if isinstance(item, Meta)]
     if any(extra.get("non_finite") for extra in extras):
         return True
     if isinstance(kind, type) and hasattr(kind, "__struct_fields__"):
-        return any(_is_open(f.type) for f in msgspec.structs.fields(kind))
-    return any(_is_open(argument) for argument in getattr(kind, "__args__", ()) if argument is not Ellipsis)
+        inside = (*within, kind)  # a record may hold records of its own kind
+        return kind not in within and any(_is_open(f.type, inside) for f in msgspec.structs.fields(kind))
+    return any(_is_open(argument, within) for argument in getattr(kind, "__args__", ()) if argument is not Ellipsis)

@@ -24,6 +24,7 @@ class Request(Record, Generic[A]):
     permission: ClassVar[str]
     effect: ClassVar[Effect] = "write"
     audited: ClassVar[bool] = True  # False only for telemetry: metric batches, heartbeats, log lines
+    of_projects: ClassVar[bool] = False  # asked in the token's own project, whatever other is named: that one need not be there yet
     secrets: ClassVar[tuple[str, ...]] = ()  # fields that no record may show, the audit trail least of all
 
 

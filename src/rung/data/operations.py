@@ -20,7 +20,6 @@ from rung.data.profiling import profile_files, profile_table
 from rung.data.reading import reading_of, table_of
 from rung.data.store import DataStore, summary_of
 from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 
@@ -142,7 +141,7 @@ def set_expectations(request: r.SetExpectations, scope: Scope) -> r.ExpectationS
         store.add_dataset(new_id(), _dataset(scope, request.dataset))
     held = r.ExpectationSet(
         dataset=request.dataset, number=store.expectations(request.dataset).number + 1, expectations=request.expectations,
-        set_at=scope.now, set_by=_name(scope),
+        set_at=scope.now, set_by=scope.who,
     )  # fmt: skip
     store.add_expectations(new_id(), held)
     return held
@@ -240,7 +239,7 @@ def _save_version(scope: Scope, request: r.AddVersion, draft: r.DatasetVersion, 
     if store.find_dataset(request.dataset) is None:
         store.add_dataset(new_id(), _dataset(scope, request.dataset, request.source))
     number, status = store.newest_number(request.dataset) + 1, validation.status if validation else "unchecked"
-    version = replaced(draft, number=number, created_by=_name(scope), validation=status)
+    version = replaced(draft, number=number, created_by=scope.who, validation=status)
     store.add_version(new_id(), version)
     here = node("dataset_version", str(version.ref))
     if request.source:
@@ -265,9 +264,4 @@ def _keep_validation(scope: Scope, validation: r.Validation) -> None:
 
 
 def _dataset(scope: Scope, name: str, source: str = "") -> r.Dataset:
-    return r.Dataset(name=name, source=source, created_at=scope.now, created_by=_name(scope))
-
-
-def _name(scope: Scope) -> str:
-    principal = GovernanceStore(scope.connection).find_principal(scope.principal)
-    return principal.name if principal else scope.principal
+    return r.Dataset(name=name, source=source, created_at=scope.now, created_by=scope.who)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, select
 
 from rung.core.errors import NotFound
-from rung.core.records import values_of
+from rung.core.records import prepared, values_of
 from rung.data.records import Dataset, DatasetVersion, ExpectationSet, Profile, Validation, VersionSummary
+from rung.storage.sql import BigInteger, Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 DATASET = table(
@@ -152,7 +152,7 @@ class DataStore:
         """The kept profile of a version."""
         where = (PROFILE.c.project == self._project, PROFILE.c.dataset == dataset, PROFILE.c.number == number)
         body = self._connection.execute(select(PROFILE.c.body).where(*where)).scalar()
-        return None if body is None else msgspec.convert(body, Profile)
+        return None if body is None else msgspec.convert(body, prepared(Profile))
 
     def keep_profile(self, profile: Profile) -> None:
         """Keep a profile; the first one stays."""
@@ -164,7 +164,9 @@ class DataStore:
         """The expectations in force; an empty set number 0 before the first."""
         query = select(EXPECTATION_SET.c.body).where(EXPECTATION_SET.c.project == self._project, EXPECTATION_SET.c.dataset == dataset)
         body = self._connection.execute(query.order_by(EXPECTATION_SET.c.number.desc()).limit(1)).scalar()
-        return ExpectationSet(dataset=dataset, number=0, expectations=()) if body is None else msgspec.convert(body, ExpectationSet)
+        return (
+            ExpectationSet(dataset=dataset, number=0, expectations=()) if body is None else msgspec.convert(body, prepared(ExpectationSet))
+        )
 
     def add_expectations(self, identity: str, held: ExpectationSet) -> None:
         """Append a set of expectations."""
@@ -180,12 +182,12 @@ class DataStore:
         """The newest validation of a version."""
         where = (VALIDATION.c.project == self._project, VALIDATION.c.dataset == dataset, VALIDATION.c.number == number)
         body = self._connection.execute(select(VALIDATION.c.body).where(*where).order_by(VALIDATION.c.id.desc()).limit(1)).scalar()
-        return None if body is None else msgspec.convert(body, Validation)
+        return None if body is None else msgspec.convert(body, prepared(Validation))
 
     def validations(self) -> list[Validation]:
         """Every validation of the project, newest first."""
         query = select(VALIDATION.c.body).where(VALIDATION.c.project == self._project).order_by(VALIDATION.c.id.desc())
-        return [msgspec.convert(body, Validation) for body in self._connection.execute(query).scalars()]
+        return [msgspec.convert(body, prepared(Validation)) for body in self._connection.execute(query).scalars()]
 
     def _datasets(self, *, name: str | None, after: str | None, limit: int) -> list[Dataset]:
         newest = (
@@ -225,4 +227,4 @@ def _dataset(row: Any) -> Dataset:
 
 
 def _version(row: Any) -> DatasetVersion:
-    return msgspec.convert({name: row[name] for name in DatasetVersion.__struct_fields__}, DatasetVersion)
+    return msgspec.convert({name: row[name] for name in DatasetVersion.__struct_fields__}, prepared(DatasetVersion))

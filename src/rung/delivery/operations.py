@@ -12,7 +12,6 @@ from rung.delivery import records as r
 from rung.delivery import rules
 from rung.delivery.store import DeliveryStore
 from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
 from rung.monitoring.store import MonitoringStore
 from rung.registry.records import GetCard, GetVersion, ListVerdicts
 from rung.serving.records import ListDeployments, ListRevisions
@@ -58,7 +57,7 @@ def _dossier(request: r.MakeDossier, scope: Scope) -> r.Dossier:
     gaps = (*(gap for chapter in chapters for gap in chapter.gaps), *card.gaps)
     return r.Dossier(
         id=new_id(), model=version.model, number=version.number, sections=chapters, gaps=gaps, digest="blake3:" + "0" * 64,
-        markdown=rules.markdown(version.model, version.number, chapters, card), created_at=scope.now, created_by=_name(scope),
+        markdown=rules.markdown(version.model, version.number, chapters, card), created_at=scope.now, created_by=scope.who,
     )  # fmt: skip
 
 
@@ -80,7 +79,7 @@ def add_release_note(request: r.AddReleaseNote, scope: Scope) -> r.ReleaseNote:
             f"{request.deployment!r} has no revision {wanted}.", code="delivery.no_revision", hint="`rung deploy list` shows deployments."
         )
     note = r.ReleaseNote(
-        id=new_id(), deployment=request.deployment, revision=wanted, text=request.text, created_at=scope.now, created_by=_name(scope)
+        id=new_id(), deployment=request.deployment, revision=wanted, text=request.text, created_at=scope.now, created_by=scope.who
     )
     _store(scope).add_note(note)
     return note
@@ -94,8 +93,3 @@ def list_release_notes(request: r.ListReleaseNotes, scope: Scope) -> tuple[r.Rel
 
 def _store(scope: Scope) -> DeliveryStore:
     return DeliveryStore(scope.connection, scope.project)
-
-
-def _name(scope: Scope) -> str:
-    found = GovernanceStore(scope.connection).find_principal(scope.principal)
-    return found.name if found else scope.principal

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, Integer, String, select
 
 from rung.core.records import Record
 from rung.delivery.records import Dossier, ReleaseNote
+from rung.storage.sql import Column, Connection, Integer, String, select
 from rung.storage.tables import JsonType, id_column, project_column, table
 
 R = TypeVar("R", bound=Record)

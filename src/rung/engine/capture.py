@@ -6,43 +6,62 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
-_LARGEST = 64 << 20
+from rung.engine.logs import LogFile
+
 _sink: ContextVar[Sink | None] = ContextVar("rung_log_sink", default=None)
 _lock = threading.Lock()
 
 
 class Sink:
-    """A step's log file, made when the first text comes and cut off at 64 MiB."""
+    """What a step says, on its way to its log file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
         self.path = path
-        self._file: TextIO | None = None
-        self._size = 0
-        self._lock = threading.Lock()
+        self._file = LogFile(path, secrets)
 
     def write(self, text: str) -> None:
         """Append text."""
-        with self._lock:
-            if self._size > _LARGEST:
-                return
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("a", encoding="utf-8", errors="replace")
-            self._size += len(text)
-            self._file.write(text if self._size <= _LARGEST else "\n[the log was cut here]\n")
-            self._file.flush()
+        self._file.write(text.encode("utf-8", errors="backslashreplace"))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Append bytes that need be no text."""
+        self._file.write(data)
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
+        self._file.close()
+
+
+class _Bytes(io.RawIOBase):
+    """``sys.stdout.buffer``: bytes go where the texts go."""
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        sink = _sink.get()
+        held = bytes(data)
+        if sink is None:
+            self.original.write(held)
+        else:
+            sink.write_bytes(held)
+        return len(held)
+
+    def flush(self) -> None:
+        if _sink.get() is None:
+            self.original.flush()
+
+    def close(self) -> None:
+        """Nothing: it belongs to the process, not to the step."""
 
 
 class _Router(io.TextIOBase):
@@ -61,6 +80,13 @@ class _Router(io.TextIOBase):
     def flush(self) -> None:
         if _sink.get() is None:
             self.original.flush()
+
+    @property
+    def buffer(self) -> Any:
+        return _Bytes(self.original.buffer)
+
+    def close(self) -> None:
+        """Nothing: it belongs to the process, not to the step."""
 
     def isatty(self) -> bool:
         return _sink.get() is None and self.original.isatty()
@@ -81,10 +107,10 @@ _handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(m
 
 
 @contextmanager
-def capturing(path: Path) -> Iterator[Sink]:
+def capturing(path: Path, secrets: Iterable[str] = ()) -> Iterator[Sink]:
     """Send this thread's output and log records to a file."""
     _install()
-    sink = Sink(path)
+    sink = Sink(path, secrets)
     token = _sink.set(sink)
     try:
         yield sink

@@ -43,6 +43,11 @@ class ServiceTransport:
         self._host = host
         self._caller = host.service(project)
 
+    @property
+    def project(self) -> str:
+        """Id of the project."""
+        return str(self._caller.project)
+
     def call(self, request: Request[A]) -> A:
         """Answer a request."""
         return self._host.answer(request, self._caller)

@@ -8,36 +8,44 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from rung.core.clock import EPOCH
 from rung.core.errors import Conflict, RungError
 from rung.core.events import SUBSCRIBERS
-from rung.engine.driver import Driver, LeaseLost, Listener
+from rung.engine.admission import Admission, machine_of
+from rung.engine.driving import Driver, LeaseLost, Listener
+from rung.engine.driving.parts import ONLY, PartialDriver
 from rung.engine.executors import EXECUTORS, Executor
 from rung.engine.host import Host, ServiceTransport
-from rung.engine.loop_subscribers import load_subscribers
-from rung.engine.postman import Postman
-from rung.engine.reproduction import compare_runs, restored
+from rung.engine.leases import LeaseWatch
+from rung.engine.reproducing.comparing import compare_runs
+from rung.engine.reproducing.restoring import restored_for
+from rung.engine.trigger_sync import TriggerSync
+from rung.engine.wiring import changed
 from rung.pipelines.authoring import Pipeline
 from rung.pipelines.describing import described
 from rung.pipelines.operations import QUEUE, abandon
 from rung.pipelines.owners import is_dead, this_owner
-from rung.pipelines.project import load_project
-from rung.pipelines.records import FireTriggers, PipelineInfo, PipelineRun, RegisterPipelines
-from rung.pipelines.store import due_schedules
+from rung.pipelines.project import Project, load_project
+from rung.pipelines.records import ListPipelines, PipelineInfo, PipelineRun, RegisterPipelines
 from rung.storage.outbox import OutboxEntry, as_event, mark, waiting
 from rung.storage.queue import Job, QueueStore
 from rung.tracking.records import PackMetrics
 from rung.tracking.store import PointStore
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from rung.engine.chores import Chores
+    from rung.storage.connection import Connection
 
 _log = logging.getLogger("rung.engine")
 _MOST_TRIES = 20
 _LONGEST_PAUSE_S = 300.0
 _SINGLETON = timedelta(seconds=15)
 _PACK_S = 5.0
+_ROOM_S = 0.2
+_MOST_FAULTS = 3
 
 
 class Engine:
@@ -51,18 +59,26 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self._drivers: dict[str, Driver] = {}
         self._executors: dict[str, Executor] = {}
+        self._admission = Admission(machine_of(platform.settings.engine))
         self._pool = ThreadPoolExecutor(max_workers=max(2, platform.settings.engine.workers), thread_name_prefix="rung-run")
         self._active: set[Future[None]] = set()
         self._lock = threading.RLock()
         self._offered: dict[str, Pipeline[..., Any]] = {}
         self._known: tuple[PipelineInfo, ...] = ()
-        self._began = time.monotonic()
+        self._described: Project | None = None
+        self._watch = LeaseWatch()
         self._pack_at = 0.0
-        self._postman = Postman(platform)
-        load_subscribers()
+        self._triggers = TriggerSync(platform, self._project)
+
+    @cached_property
+    def _chores(self) -> Chores:
+        from rung.engine.chores import Chores  # noqa: PLC0415 - a command that drives one run never loads it
+
+        return Chores(self.platform, self.owner)
 
     def start(self) -> None:
         """Begin work in threads of this process."""
+        self._chores  # noqa: B018 - loaded before anything runs beside it
         for target, name in ((self._forever, "rung-engine"), (self._keep_leases, "rung-leases")):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -76,15 +92,16 @@ class Engine:
         with self._lock:
             drivers = list(self._drivers.values())
         for driver in drivers:
-            driver.lost.set()
+            driver.lose()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._postman.close()
+        if "_chores" in self.__dict__:
+            self._chores.close()
         for executor in self._executors.values():
             executor.close()
         now = self.platform.clock.now()
         for driver in drivers:
             with contextlib.suppress(RungError):
-                self.platform.database.write(lambda c, job=driver.job: QueueStore(c).give_back(job, now=now))  # type: ignore[misc]
+                self.platform.database.write(lambda c, job=driver.job: QueueStore(c).give_back(job, now=now, died=False))  # type: ignore[misc]
 
     def run_until_idle(self, timeout_s: float = 600.0) -> int:
         """Work until no event, fire time or queued run is due; the number of rounds that found work."""
@@ -93,9 +110,9 @@ class Engine:
         self._threads.append(keeper)
         rounds, until = 0, time.monotonic() + timeout_s
         while time.monotonic() < until:
-            worked = self.tick()
             with self._lock:
                 busy = bool(self._active)
+            worked = self.tick()  # a run that ends during it leaves events that only the next round sees
             if not worked and not busy:
                 return rounds
             rounds += worked
@@ -105,25 +122,33 @@ class Engine:
 
     def tick(self) -> bool:
         """One round; whether it found anything to do."""
+        chores = self._chores
         worked = self._deliver()
-        worked |= self._schedules()
+        worked |= chores.fire()
         worked |= self._reap()
         worked |= self._pack()
-        worked |= self._postman.tick()
+        worked |= chores.send()
         return self._claim() or worked
 
     def register(self) -> tuple[PipelineInfo, ...]:
         """Tell the platform which pipelines the project folder defines, when they have changed. Raises Invalid."""
         project = load_project(self.platform.settings)
-        infos = tuple(
-            described(p, code="", now=datetime.fromtimestamp(0, tz=self.platform.clock.now().tzinfo)) for p in project.pipelines.values()
-        )
-        if infos != self._known:
+        if project is not self._described:
+            infos = tuple(described(p, code="", now=EPOCH) for p in project.pipelines.values())
+            if infos != self._known:
+                self._make_known(infos)
+                self._known = infos
+            self._described = project
+        self._triggers.sync_or_warn()
+        return self._known
+
+    def _make_known(self, infos: tuple[PipelineInfo, ...]) -> None:
+        """Tell the platform of pipelines, unless it knows all of them just so."""
+        transport = ServiceTransport(self.platform, self._project)
+        known = {info.name: changed(info, seen_at=EPOCH) for info in transport.call(ListPipelines())}
+        if any(known.get(info.name) != info for info in infos):
             now = self.platform.clock.now()
-            fresh = tuple(described(p, code="", now=now) for p in project.pipelines.values())
-            ServiceTransport(self.platform, self._project).call(RegisterPipelines(pipelines=fresh))
-            self._known = infos
-        return infos
+            transport.call(RegisterPipelines(pipelines=tuple(changed(info, seen_at=now) for info in infos)))
 
     def offer(self, pipeline: Pipeline[..., Any]) -> PipelineInfo:
         """Make a pipeline object of this process known, besides those of the project folder."""
@@ -132,19 +157,50 @@ class Engine:
         ServiceTransport(self.platform, self._project).call(RegisterPipelines(pipelines=(info,)))
         return info
 
+    @property
+    def offered(self) -> frozenset[str]:
+        """Names of the pipelines that this process has offered."""
+        return frozenset(self._offered)
+
     def execute(self, run: str, *, listener: Listener | None = None) -> PipelineRun:
         """Execute, here and now, a run that was queued ``held`` by this process. Raises Conflict when another has it."""
         job = self.platform.database.read(lambda c: QueueStore(c).of_subject(run))
         if job is None:
             raise Conflict(f"Pipeline run {run} has no job.", code="pipelines.no_job", hint="Start a new run.")
-        _refuse_foreign(job, self.owner)
+        job = self._when_free(job)
         done = threading.Event()
         keeper = threading.Thread(target=self._keep_leases, args=(done,), name="rung-leases", daemon=True)
         keeper.start()
         try:
             return self._drive(job, listener)
+        except LeaseLost:
+            raise Conflict(
+                f"Pipeline run {run} was taken by another worker.",
+                code="pipelines.being_executed",
+                hint="`rung pipeline status` follows it.",
+            ) from None
         finally:
             done.set()
+
+    def _when_free(self, job: Job) -> Job:
+        """The job, leased to this process: at once, or when its group has room. Raises Conflict when another has it."""
+        lease = timedelta(seconds=self.platform.settings.engine.lease_s)
+        while job.state == "queued" and not self._stop.is_set():
+            claimed = self.platform.database.write(lambda c, one=job.id: QueueStore(c).claim(QUEUE, owner=self.owner, lease=lease, job=one))  # type: ignore[misc]
+            if claimed is not None:
+                return claimed
+            time.sleep(_ROOM_S)
+            job = self.platform.database.read(lambda c, one=job.id: QueueStore(c).get(one))  # type: ignore[misc]
+        _refuse_foreign(job, self.owner)
+        return job
+
+    def interrupt(self) -> bool:
+        """Stop the runs that are driven here, without waiting for steps that cannot be stopped; whether there was one."""
+        with self._lock:
+            drivers = list(self._drivers.values())
+        for driver in drivers:
+            driver.leave()
+        return bool(drivers)
 
     def close(self) -> None:
         """Let go of the executors of a foreground engine."""
@@ -169,7 +225,8 @@ class Engine:
         now = self.platform.clock.now()
         if not self.platform.database.read(lambda c: bool(waiting(c, now, limit=1))):
             return False
-        if self.platform.database.write(lambda c: QueueStore(c).hold("outbox", owner=self.owner, now=now, lease=_SINGLETON)) is None:
+        self._chores  # noqa: B018 - loading them subscribes whoever is to hear; an event nobody hears is put aside for good
+        if not self._holds("outbox"):
             return False
         entries = self.platform.database.read(lambda c: waiting(c, now, limit=200))
         quiet = [entry for entry in entries if not self._heard(entry)]
@@ -179,6 +236,17 @@ class Engine:
             if entry not in quiet:
                 self._hand_over(entry)
         return bool(entries)
+
+    def _holds(self, name: str) -> bool:
+        """Take or renew a singleton lease; that of a dead process of this machine is free at once."""
+        database = self.platform.database
+        if database.write(lambda c: QueueStore(c).hold(name, owner=self.owner, lease=_SINGLETON)) is not None:
+            return True
+        holder = database.read(lambda c: QueueStore(c).holder(name))
+        if holder is None or not is_dead(holder):
+            return False
+        database.write(lambda c: QueueStore(c).release(name, owner=holder))
+        return database.write(lambda c: QueueStore(c).hold(name, owner=self.owner, lease=_SINGLETON)) is not None
 
     @staticmethod
     def _heard(entry: OutboxEntry) -> bool:
@@ -202,17 +270,6 @@ class Engine:
             pause = 10 * 365 * 86400.0
         self.platform.database.write(lambda c: mark(c, entry, now=now, due_at=now + timedelta(seconds=pause), error=error))
 
-    def _schedules(self) -> bool:
-        now = self.platform.clock.now()
-        due = self.platform.database.read(lambda c: due_schedules(c, now))
-        for project, name in due:
-            try:
-                ServiceTransport(self.platform, project).call(FireTriggers(kind="schedule", subject="*", cause="", name=name))
-            except RungError as error:
-                _log.warning("schedule %s: %s", name, error)
-                return False
-        return bool(due)
-
     def _pack(self) -> bool:
         """Pack metric points that have gathered; looked at every few seconds, since nothing waits for it."""
         if time.monotonic() < self._pack_at:
@@ -225,22 +282,20 @@ class Engine:
         return bool(full)
 
     def _reap(self) -> bool:
-        """Give back jobs whose lease has run out or whose owner is a dead process of this machine."""
-        now, settings = self.platform.clock.now(), self.platform.settings.engine
+        """Give back jobs whose holder has shown no life for the length of its lease or is a dead process of this machine."""
         jobs = self.platform.database.read(lambda c: QueueStore(c).leased(QUEUE))
-        young = time.monotonic() - self._began < settings.lease_s  # a clock that jumped would make every lease look old
+        silent = {job.id for job in self._watch.silent(jobs)}
         given = False
         for job in jobs:
-            expired = job.lease_until is not None and job.lease_until < now and not young
-            if job.id not in self._drivers and job.owner != self.owner and (expired or is_dead(job.owner or "")):
-                given |= self._give_back(job, now)
+            if job.id not in self._drivers and job.owner != self.owner and (job.id in silent or is_dead(job.owner or "")):
+                given |= self._give_back(job)
         return given
 
-    def _give_back(self, job: Job, now: datetime) -> bool:
+    def _give_back(self, job: Job, *, died: bool = True) -> bool:
         transport = ServiceTransport(self.platform, job.project)
 
         def save(scope: Any) -> bool:
-            state = QueueStore(scope.connection).give_back(job, now=now)
+            state = QueueStore(scope.connection).give_back(job, now=scope.now, died=died)
             if state == "failed":
                 abandon(scope, [job.subject], f"Its worker died {job.attempts} times.")
             return state is not None
@@ -254,11 +309,10 @@ class Engine:
             with self._lock:
                 if len(self._active) >= self._pool._max_workers:  # noqa: SLF001 - the pool has no public width
                     return taken
-            now = self.platform.clock.now()
-            if not self.platform.database.read(lambda c: QueueStore(c).count_queued(QUEUE, now)):  # noqa: B023 - called at once
+            if not self.platform.database.read(lambda c: QueueStore(c).has_queued(QUEUE)):
                 return taken
             lease = timedelta(seconds=self.platform.settings.engine.lease_s)
-            job = self.platform.database.write(lambda c: QueueStore(c).claim(QUEUE, owner=self.owner, now=now, lease=lease))  # noqa: B023
+            job = self.platform.database.write(lambda c: QueueStore(c).claim(QUEUE, owner=self.owner, lease=lease))  # noqa: B023 - called at once
             if job is None:
                 return taken
             taken = True
@@ -277,32 +331,53 @@ class Engine:
             self._drive(job, None)
         except LeaseLost:
             _log.warning("run %s was taken by another worker", job.subject)
-        except Exception:
+        except Exception as error:
             _log.exception("run %s could not be driven", job.subject)
-            self._give_back(job, self.platform.clock.now())
+            if job.attempts < _MOST_FAULTS:
+                self._give_back(job)
+            else:
+                self._give_up(job, f"The engine failed: {type(error).__name__}: {error}")
+
+    def _give_up(self, job: Job, why: str) -> None:
+        def save(scope: Any) -> None:
+            if QueueStore(scope.connection).finish(job, now=scope.now, state="failed", error=why[:1000]):
+                abandon(scope, [job.subject], why)
+
+        ServiceTransport(self.platform, job.project).scope().write(save)
 
     def _drive(self, job: Job, listener: Listener | None) -> PipelineRun:
         transport = ServiceTransport(self.platform, job.project)
-        original = restored(transport, job)
-        offered = None if original else self._offered
-        driver = Driver(self.platform, job, self._executor, self.owner, offered=offered, listener=listener, original=original)
+        problem: RungError | None = None
+        try:
+            restored = restored_for(transport, job)
+        except RungError as error:
+            restored, problem = None, error
+        driver = (PartialDriver if ONLY in job.payload else Driver)(
+            self.platform, job, self._executor, self._admission, self.owner, offered=None if restored else self._offered,
+            listener=listener, restored=restored,
+        )  # fmt: skip
         with self._lock:
             self._drivers[job.id] = driver
         try:
+            if problem is not None:
+                return driver.refuse(problem)
             run = driver.execute()
-            if original is not None:
-                compare_runs(transport, original, run, tolerance=float(job.payload.get("tolerance", 0.0)))
+            if restored is not None and restored.repeats:
+                compare_runs(transport, restored, run)
             return run
         finally:
-            if original is not None:
-                original.discard()
+            if restored is not None:
+                restored.discard()
             with self._lock:
-                self._drivers.pop(job.id, None)
+                if self._drivers.get(job.id) is driver:  # not one that has taken the job up again after this one lost it
+                    del self._drivers[job.id]
 
     def _executor(self, name: str) -> Executor:
         with self._lock:
             if name not in self._executors:
-                self._executors[name] = EXECUTORS.get(name)(self.platform.blobs, self.platform.settings.engine.workers)
+                self._executors[name] = EXECUTORS.get(name)(
+                    self.platform.blobs, self.platform.settings.engine.workers, self.platform.settings
+                )
             return self._executors[name]
 
     def _keep_leases(self, done: threading.Event | None = None) -> None:
@@ -315,17 +390,15 @@ class Engine:
             for driver in drivers:
                 try:
                     answer = self.platform.database.write(
-                        lambda c, job=driver.job: QueueStore(c).heartbeat(
-                            job, now=self.platform.clock.now(), lease=timedelta(seconds=lease_s)
-                        )  # type: ignore[misc]
+                        lambda c, job=driver.job: QueueStore(c).heartbeat(job, lease=timedelta(seconds=lease_s))  # type: ignore[misc]
                     )
                 except RungError as error:
                     _log.warning("the lease of run %s was not renewed: %s", driver.job.subject, error)
                     continue
                 if answer == "lost":
-                    driver.lost.set()
+                    driver.lose()
                 elif answer == "cancel":
-                    driver.cancelled.set()
+                    driver.cancel()
 
 
 def _mark_all(connection: Connection, entries: list[OutboxEntry], now: datetime) -> None:

@@ -7,13 +7,14 @@ end of the canary | promotion in traffic -> champion. Delivery is at least once:
 
 from __future__ import annotations
 
+import logging
+from importlib import import_module
 from typing import Any
 
-from rung.core.errors import NotFound
+from rung.core.errors import Conflict, NotFound
 from rung.core.events import on
-from rung.data.records import DatasetVersionAdded
-from rung.monitoring.records import AlertRaised, Diagnose, IncidentDiagnosed, IncidentOpened, LabelsAdded
-from rung.pipelines.records import FireTriggers, GetPipelineRun
+from rung.monitoring.records import Diagnose, IncidentDiagnosed, IncidentOpened, LabelsAdded
+from rung.pipelines.records import GetPipelineRun
 from rung.registry.logged import ModelRenamed
 from rung.registry.records import CHAMPION, GatePassed, GetVersion, Promote
 from rung.registry.webhooks import ListWebhooks, TellRunFinished
@@ -27,32 +28,18 @@ from rung.serving.records import (
     PromoteCanary,
     StartCanary,
 )
+from rung.serving.rollout_records import ListRollouts
 from rung.tracking.records import RunFinished
-from rung.value.records import Decide, DecisionMade, FollowRenamed, GetDecision
+from rung.value.records import Decide, FollowRenamed, GetDecision
 
+_log = logging.getLogger("rung.engine")
 CANARY_SHARE = 0.2
 
 
 def load_subscribers() -> None:
-    """Importing this module has subscribed everything; calling this says so."""
-
-
-@on(DatasetVersionAdded)
-def start_for_new_version(event: DatasetVersionAdded, transport: Any) -> None:
-    """A new dataset version calls upon the triggers that wait for it, unless its validation failed."""
-    if event.validation != "failed":
-        ref = f"{event.dataset}:{event.number}"
-        reason = f"Dataset version {ref} was added."
-        transport.call(FireTriggers(kind="dataset", subject=event.dataset, cause=ref, reason=reason, params={"dataset": ref}))
-
-
-@on(AlertRaised)
-def start_for_alert(event: AlertRaised, transport: Any) -> None:
-    """An alert calls upon the triggers that wait for it."""
-    reason = f"Deployment {event.deployment} raised the alert {event.rule}."
-    transport.call(
-        FireTriggers(kind="alert", subject=event.deployment, cause=event.alert, reason=reason, params={"deployment": event.deployment})
-    )
+    """Importing this module, and that of the triggers' signals, has subscribed everything; calling this says so."""
+    import_module("rung.engine.trigger_signals")
+    import_module("rung.engine.release_signals")
 
 
 @on(IncidentOpened)
@@ -67,15 +54,6 @@ def decide_about_incident(event: IncidentDiagnosed, transport: Any) -> None:
     transport.call(Decide(incident=event.incident, as_of=event.as_of))
 
 
-@on(DecisionMade)
-def start_for_decision(event: DecisionMade, transport: Any) -> None:
-    """A decision to retrain starts the pipelines that wait for it; they may take its ``as_of`` as a parameter."""
-    if event.action == "retrain":
-        told = {"decision": event.decision, "deployment": event.deployment, "model": event.model, "as_of": event.as_of.isoformat()}
-        reason = f"It was decided to retrain {event.model} of {event.deployment}."
-        transport.call(FireTriggers(kind="decision", subject=event.deployment, cause=event.decision, reason=reason, params=told))
-
-
 @on(GatePassed)
 def start_canary(event: GatePassed, transport: Any) -> None:
     """A version that passed its gates and comes from a decided retraining gets a small share of the deployment's traffic."""
@@ -88,17 +66,18 @@ def start_canary(event: GatePassed, transport: Any) -> None:
     deployment = _deployment(transport, name)
     if deployment is None or any((route.model, route.number) == (event.model, event.number) for route in deployment.routes):
         return
-    transport.call(
-        StartCanary(deployment=name, model=event.model, number=event.number, share=CANARY_SHARE, reason=f"Verdict {event.verdict} passed.")
-    )
+    plan, reason = deployment.options.rollout, f"Verdict {event.verdict} passed."
+    share = CANARY_SHARE if plan is None else plan.steps[0]
+    transport.call(StartCanary(deployment=name, model=event.model, number=event.number, share=share, grow=plan is not None, reason=reason))
 
 
 @on(LabelsAdded)
 def judge_canary(event: LabelsAdded, transport: Any) -> None:
-    """Labels are news of what both versions answered: a canary under way is judged again."""
+    """Labels are news of what both versions answered: a canary under way is judged again, unless it grows by its gates."""
     deployment = _deployment(transport, event.deployment)
-    if deployment is not None and deployment.canary is not None:
-        transport.call(JudgeCanary(deployment=event.deployment))
+    if deployment is None or deployment.canary is None or transport.call(ListRollouts(deployment=event.deployment, active=True)):
+        return
+    transport.call(JudgeCanary(deployment=event.deployment))
 
 
 @on(CanaryJudged)
@@ -108,7 +87,10 @@ def act_on_judgement(event: CanaryJudged, transport: Any) -> None:
     if deployment is None or deployment.revision != event.revision or deployment.canary is None:
         return  # somebody has acted already
     if event.outcome == "passed":
-        transport.call(PromoteCanary(deployment=event.deployment, reason="Its judgement passed."))
+        try:
+            transport.call(PromoteCanary(deployment=event.deployment, reason="Its judgement passed."))
+        except Conflict as error:  # its approval went since; the next judgement says so
+            _log.warning("canary of %s: %s", event.deployment, error)
     elif event.outcome == "failed":
         transport.call(AbortCanary(deployment=event.deployment, reason="Its judgement failed."))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, String, select
 
 from rung.core.errors import NotFound
-from rung.core.records import replaced
+from rung.core.records import prepared, replaced
 from rung.evaluation.records import Evaluation
+from rung.storage.sql import Column, Connection, Index, Integer, String, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 EVALUATION = table(
@@ -45,7 +45,7 @@ class EvaluationStore:
         found = self._connection.execute(query).first()
         if found is None:
             raise NotFound(f"There is no evaluation {evaluation!r}.", code="evaluation.not_found", hint="`rung model evaluate` makes one.")
-        return replaced(msgspec.convert(found.record, Evaluation), model=found.model)
+        return replaced(msgspec.convert(found.record, prepared(Evaluation)), model=found.model)
 
     def rename_model(self, model: str, name: str) -> None:
         """Let a model's evaluations follow its new name."""
@@ -61,4 +61,4 @@ class EvaluationStore:
         for column, wanted in columns:
             query = query if wanted is None else query.where(column == wanted)
         rows = self._connection.execute(query.order_by(EVALUATION.c.id.desc()).limit(limit))
-        return tuple(replaced(msgspec.convert(row[0], Evaluation), model=model) for row in rows)
+        return tuple(replaced(msgspec.convert(row[0], prepared(Evaluation)), model=model) for row in rows)

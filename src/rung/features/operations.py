@@ -22,7 +22,6 @@ from rung.features.online import read
 from rung.features.sources import Opened, opened
 from rung.features.store import FeatureStore
 from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
 from rung.storage.scope import Scope
 
 
@@ -38,13 +37,12 @@ def apply_view(request: r.ApplyView, scope: Scope) -> r.AppliedView:
     newest = DataStore(scope.connection, scope.project).find_version(view.dataset)
     if newest is not None:
         _refuse_absent(view, {column.name for column in newest.schema})
-    by = GovernanceStore(scope.connection).find_principal(scope.principal)
     applied = r.AppliedView(
         view=view,
         number=store.newest_number(view.name) + 1,
         digest=digest,
         applied_at=scope.now,
-        applied_by=by.name if by else scope.principal,
+        applied_by=scope.who,
     )
     store.add_view(applied)
     link(scope, node("principal", applied.applied_by), "applied", node("feature_view", view.name))

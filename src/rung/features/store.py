@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Integer, String, UniqueConstraint, func, select
 
 from rung.core.errors import NotFound
+from rung.core.records import prepared
 from rung.features.records import AppliedView, TrainingSet
+from rung.storage.sql import Column, Connection, Integer, String, UniqueConstraint, func, select
 from rung.storage.tables import InstantType, JsonType, table
 
 VIEW = table(
@@ -102,8 +103,8 @@ class FeatureStore:
         """The manifest of a dataset version, if it is a training set."""
         where = (TRAINING_SET.c.project == self._project, TRAINING_SET.c.dataset == dataset, TRAINING_SET.c.number == number)
         body = self._connection.execute(select(TRAINING_SET.c.body).where(*where)).scalar()
-        return None if body is None else msgspec.convert(body, TrainingSet)
+        return None if body is None else msgspec.convert(body, prepared(TrainingSet))
 
 
 def _applied(row: Any) -> AppliedView:
-    return msgspec.convert({name: row[name] for name in AppliedView.__struct_fields__}, AppliedView)
+    return msgspec.convert({name: row[name] for name in AppliedView.__struct_fields__}, prepared(AppliedView))

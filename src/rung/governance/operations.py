@@ -140,7 +140,12 @@ def count_waiting(request: r.CountWaiting, scope: Scope) -> int:
 
 def authenticate(store: GovernanceStore, secret: str, now: datetime) -> tuple[r.Token, r.Principal]:
     """Token and principal behind a secret. Raises Denied."""
-    found = store.find_token(digest_of(secret.encode())) if secret else None
+    return authenticate_digest(store, digest_of(secret.encode()) if secret else "", now)
+
+
+def authenticate_digest(store: GovernanceStore, secret_digest: str, now: datetime) -> tuple[r.Token, r.Principal]:
+    """Token and principal behind the digest of a secret. Raises Denied."""
+    found = store.find_token(secret_digest)
     if found is None or not token_valid(
         expires_at=found[0].expires_at, revoked_at=found[0].revoked_at, disabled_at=found[1].disabled_at, now=now
     ):

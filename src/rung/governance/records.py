@@ -11,7 +11,7 @@ from rung.core.records import Count, Id, Instant, Line, Name, Page, Record
 from rung.core.references import FlawKind
 from rung.core.requests import Effect, Request
 
-Role = Literal["viewer", "editor", "service", "maintainer", "owner"]
+Role = Literal["viewer", "node", "editor", "service", "maintainer", "owner"]
 PrincipalKind = Literal["user", "service"]
 Outcome = Literal["ok", "denied", "failed"]
 
@@ -128,6 +128,7 @@ class CreateProject(Request[Project]):
 
     operation = "governance.create_project"
     permission = "project:admin"
+    of_projects: ClassVar[bool] = True
     name: Name
 
 
@@ -136,6 +137,7 @@ class ListProjects(Request[tuple[Project, ...]]):
 
     operation = "governance.list_projects"
     permission = "project:read"
+    of_projects: ClassVar[bool] = True
     effect: ClassVar[Effect] = "read"
 
 

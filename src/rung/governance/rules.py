@@ -10,12 +10,13 @@ import msgspec
 from rung.core.digests import digest_of
 from rung.governance.records import AuditEvent, AuditReport, Role
 
-VERBS = ("read", "write", "run", "predict", "deploy", "promote", "override", "manage", "admin")
+VERBS = ("read", "write", "run", "predict", "serve", "deploy", "promote", "override", "manage", "admin")
 _ROLES: dict[Role, frozenset[str]] = {
     "viewer": frozenset({"read"}),
+    "node": frozenset({"serve"}),
     "editor": frozenset({"read", "write", "run", "predict"}),
-    "service": frozenset({"read", "write", "run", "predict", "deploy", "promote"}),
-    "maintainer": frozenset({"read", "write", "run", "predict", "deploy", "promote", "override", "manage"}),
+    "service": frozenset({"read", "write", "run", "predict", "serve", "deploy", "promote"}),
+    "maintainer": frozenset({"read", "write", "run", "predict", "serve", "deploy", "promote", "override", "manage"}),
     "owner": frozenset(VERBS),
 }
 GENESIS = "blake3:" + "0" * 64

@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
+from rung.core.errors import NotFound
+from rung.core.ids import new_id
+from rung.core.records import values_of
+from rung.governance.records import AuditEvent, Edge, Grant, Node, Principal, Project, Token
+from rung.storage.plain import Plain
+from rung.storage.raw import Raw
+from rung.storage.sql import (
     BigInteger,
     Column,
     Connection,
@@ -14,18 +20,10 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
-    bindparam,
     func,
     literal,
-    or_,
     select,
-    text,
 )
-
-from rung.core.errors import NotFound
-from rung.core.ids import new_id
-from rung.core.records import values_of
-from rung.governance.records import AuditEvent, Edge, Grant, Node, Principal, Project, Token
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 PROJECT = table(
@@ -87,10 +85,8 @@ EDGE = table(
 )
 
 
-# Statements of every request are built once: building one costs more than running it.
-_HEAD = select(AUDIT.c.seq, AUDIT.c.digest).order_by(AUDIT.c.seq.desc()).limit(1)
-_ADD_AUDIT = AUDIT.insert()
-_PRINCIPAL = select(PRINCIPAL).where(or_(PRINCIPAL.c.name == bindparam("wanted"), PRINCIPAL.c.id == bindparam("wanted")))
+# Statements of every request are plain ones: building and wrapping one costs more than running it.
+_AUDIT, _PROJECT, _PRINCIPAL, _GRANT, _TOKEN, _EDGE = (Plain(held) for held in (AUDIT, PROJECT, PRINCIPAL, GRANT, TOKEN, EDGE))
 
 
 class GovernanceStore:
@@ -101,15 +97,11 @@ class GovernanceStore:
 
     def add_project(self, project: Project) -> None:
         """Enter a project; the unique name may refuse it."""
-        self._connection.execute(PROJECT.insert().values(id=project.id, name=project.name, created_at=project.created_at))
+        _PROJECT.insert(self._connection, values_of(project))
 
     def find_project(self, name_or_id: str) -> Project | None:
         """A project by name or id."""
-        row = (
-            self._connection.execute(select(PROJECT).where(or_(PROJECT.c.name == name_or_id, PROJECT.c.id == name_or_id)))
-            .mappings()
-            .first()
-        )
+        row = _PROJECT.first(self._connection, "name = ? OR id = ?", (name_or_id, name_or_id))
         return None if row is None else Project(**row)
 
     def projects_of(self, principal: str) -> tuple[Project, ...]:
@@ -117,14 +109,18 @@ class GovernanceStore:
         query = select(PROJECT).join(GRANT, GRANT.c.project == PROJECT.c.id).where(GRANT.c.principal == principal).order_by(PROJECT.c.name)
         return tuple(Project(**row) for row in self._connection.execute(query).mappings())
 
+    def project_names(self) -> dict[str, str]:
+        """Every project's name by its id."""
+        return {row["id"]: row["name"] for row in _PROJECT.rows(self._connection, columns=("id", "name"))}
+
     def add_principal(self, principal: Principal) -> None:
         """Enter a principal; the unique name may refuse it."""
         values = {name: getattr(principal, name) for name in ("id", "name", "kind", "created_at", "disabled_at")}
-        self._connection.execute(PRINCIPAL.insert().values(**values))
+        _PRINCIPAL.insert(self._connection, values)
 
     def find_principal(self, name_or_id: str) -> Principal | None:
         """A principal by name or id."""
-        row = self._connection.execute(_PRINCIPAL, {"wanted": name_or_id}).mappings().first()
+        row = _PRINCIPAL.first(self._connection, "name = ? OR id = ?", (name_or_id, name_or_id))
         return None if row is None else Principal(**row)
 
     def principal(self, name: str) -> Principal:
@@ -136,13 +132,13 @@ class GovernanceStore:
 
     def set_role(self, project: str, principal: str, role: str) -> None:
         """Give a role in place of any other."""
-        where = and_(GRANT.c.project == project, GRANT.c.principal == principal)
-        self._connection.execute(GRANT.delete().where(where))
-        self._connection.execute(GRANT.insert().values(project=project, principal=principal, role=role))
+        Raw(self._connection).change("DELETE FROM role_grant WHERE project = ? AND principal = ?", (project, principal))
+        _GRANT.insert(self._connection, {"project": project, "principal": principal, "role": role})
 
     def role_of(self, project: str, principal: str) -> Any:
         """The role a principal holds on a project, None without one."""
-        return self._connection.execute(select(GRANT.c.role).where(GRANT.c.project == project, GRANT.c.principal == principal)).scalar()
+        row = _GRANT.first(self._connection, "project = ? AND principal = ?", (project, principal), columns=("role",))
+        return None if row is None else row["role"]
 
     def grants(self, project: str) -> tuple[Grant, ...]:
         """Members of a project by name."""
@@ -156,21 +152,13 @@ class GovernanceStore:
 
     def add_token(self, token: Token, principal: str, secret_digest: str) -> None:
         """Enter a token by the digest of its secret."""
-        self._connection.execute(
-            TOKEN.insert().values(
-                id=token.id, principal=principal, project=token.project, secret_digest=secret_digest, label=token.label,
-                created_at=token.created_at, expires_at=token.expires_at, revoked_at=token.revoked_at,
-            )
-        )  # fmt: skip
+        values = {"id": token.id, "principal": principal, "project": token.project, "secret_digest": secret_digest, "label": token.label}
+        instants = {"created_at": token.created_at, "expires_at": token.expires_at, "revoked_at": token.revoked_at}
+        _TOKEN.insert(self._connection, values | instants)
 
     def find_token(self, secret_digest: str) -> tuple[Token, Principal] | None:
         """A token and its principal by the digest of the secret."""
-        query = (
-            select(TOKEN, PRINCIPAL.c.disabled_at)
-            .join(PRINCIPAL, PRINCIPAL.c.id == TOKEN.c.principal)
-            .where(TOKEN.c.secret_digest == secret_digest)
-        )
-        row = self._connection.execute(query).mappings().first()
+        row = _TOKEN.first(self._connection, "secret_digest = ?", (secret_digest,))
         if row is None:
             return None
         holder = self.find_principal(row["principal"])
@@ -197,13 +185,13 @@ class GovernanceStore:
     def audit_head(self) -> tuple[int, str] | None:
         """Number and digest of the newest audit event; on PostgreSQL writers queue here until they commit."""
         if self._connection.dialect.name == "postgresql":
-            self._connection.execute(text("SELECT pg_advisory_xact_lock(7475)"))
-        row = self._connection.execute(_HEAD).first()
-        return None if row is None else (row.seq, row.digest)
+            Raw(self._connection).rows("SELECT pg_advisory_xact_lock(7475)")
+        row = _AUDIT.first(self._connection, "", tail="ORDER BY seq DESC", columns=("seq", "digest"))
+        return None if row is None else (row["seq"], row["digest"])
 
     def add_audit(self, event: AuditEvent) -> None:
         """Append an audit event."""
-        self._connection.execute(_ADD_AUDIT, values_of(event))
+        _AUDIT.insert(self._connection, values_of(event))
 
     def audit(
         self,
@@ -232,14 +220,14 @@ class GovernanceStore:
 
     def add_edges(self, project: str, edges: list[Edge]) -> None:
         """Append edges; one that is already there stays as it is."""
-        for edge in edges:
-            values = {
-                "project": project, "source_kind": edge.source.kind, "source_id": edge.source.id,
-                "relation": edge.relation, "target_kind": edge.target.kind, "target_id": edge.target.id,
-            }  # fmt: skip
-            held = select(EDGE.c.id).where(*(EDGE.c[name] == value for name, value in values.items()))
-            if self._connection.execute(held).first() is None:
-                self._connection.execute(EDGE.insert().values(id=new_id(), at=edge.at, **values))
+        rows = [
+            {
+                "id": new_id(), "project": project, "source_kind": edge.source.kind, "source_id": edge.source.id, "relation": edge.relation,
+                "target_kind": edge.target.kind, "target_id": edge.target.id, "at": edge.at,
+            }
+            for edge in edges
+        ]  # fmt: skip
+        _EDGE.insert_new(self._connection, rows)
 
     def rename_nodes(self, project: str, kind: str, prefix: str, to: str) -> None:
         """Let every node of a kind whose id begins with a prefix begin with another."""

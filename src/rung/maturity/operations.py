@@ -8,7 +8,6 @@ from datetime import timedelta
 from rung.core.errors import Invalid, NotFound
 from rung.core.ids import new_id
 from rung.core.requests import handles
-from rung.governance.store import GovernanceStore
 from rung.maturity import records as r
 from rung.maturity.catalogue import catalogue
 from rung.maturity.store import MaturityStore
@@ -35,7 +34,7 @@ def assess_and_keep(request: r.Assess, scope: Scope) -> Callable[[Scope], r.Asse
     def save(inside: Scope) -> r.Assessment:
         point = r.HistoryPoint(
             id=new_id(), at=made.at, levels={item.scale: item.reached for item in made.scales}, test_score=made.test_score.final,
-            passed=made.counts.get("pass", 0), by=_name(inside),
+            passed=made.counts.get("pass", 0), by=inside.who,
         )  # fmt: skip
         _store(inside).add_point(point)
         return made
@@ -71,7 +70,7 @@ def attest(request: r.Attest, scope: Scope) -> r.Attestation:
         )
     days = request.days or _LONG_LIVED.get(found.id, 180)
     attestation = r.Attestation(
-        id=new_id(), criterion=found.id, text=request.text, link=request.link, status=request.status, signed_by=_name(scope),
+        id=new_id(), criterion=found.id, text=request.text, link=request.link, status=request.status, signed_by=scope.who,
         signed_at=scope.now, expires_at=scope.now + timedelta(days=days),
     )  # fmt: skip
     _store(scope).add_attestation(attestation)
@@ -99,7 +98,7 @@ def set_target(request: r.SetTarget, scope: Scope) -> r.Target:
             f"Scale {request.scale!r} has no level {request.level}.", code="maturity.no_level", hint=f"Choose {rule.base} to {rule.top}."
         )
     target = r.Target(
-        scale=request.scale, level=request.level, reason=request.reason, set_by=_name(scope), set_at=scope.now,
+        scale=request.scale, level=request.level, reason=request.reason, set_by=scope.who, set_at=scope.now,
         review_at=scope.now + timedelta(days=request.review_days),
     )  # fmt: skip
     _store(scope).set_target(target)
@@ -108,8 +107,3 @@ def set_target(request: r.SetTarget, scope: Scope) -> r.Target:
 
 def _store(scope: Scope) -> MaturityStore:
     return MaturityStore(scope.connection, scope.project)
-
-
-def _name(scope: Scope) -> str:
-    found = GovernanceStore(scope.connection).find_principal(scope.principal)
-    return found.name if found else scope.principal

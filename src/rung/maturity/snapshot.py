@@ -13,20 +13,11 @@ from rung.data.records import DatasetVersion, Expectation, GetExpectations
 from rung.data.records import GetVersion as GetDatasetVersion
 from rung.monitoring.records import GetReport, Incident, LabelBatch, ListIncidents, ListLabelBatches, ListMonitors, Monitor, MonitorReport
 from rung.monitoring.sources import ask
-from rung.pipelines.records import (
-    GetPipelineRun,
-    ListPipelineRuns,
-    ListPipelines,
-    ListReproductions,
-    ListTriggerFires,
-    ListTriggers,
-    PipelineInfo,
-    PipelineRun,
-    PipelineRunDetail,
-    Reproduction,
-    Trigger,
-    TriggerFire,
-)
+from rung.pipelines.packaging import CheckReleases, ListReleases, Release, SymmetryReport
+from rung.pipelines.records import GetPipelineRun, ListPipelineRuns, ListPipelines, PipelineInfo, PipelineRun, PipelineRunDetail
+from rung.pipelines.reproducing import ListReproductions, Reproduction
+from rung.pipelines.testing.records import ListTestReports, TestReport
+from rung.pipelines.triggering import ListTriggerFires, ListTriggers, Trigger, TriggerFire
 from rung.registry.records import ListModels, ListVerdicts, ListVersions, ModelVersion, Verdict
 from rung.serving.records import (
     CanaryVerdict,
@@ -124,6 +115,21 @@ class Snapshot:
     def reproductions(self) -> tuple[Reproduction, ...]:
         """Reproductions of pipeline runs."""
         return ask(self.scope, ListReproductions(limit=_MOST))
+
+    @cached_property
+    def symmetry(self) -> SymmetryReport:
+        """Whether runs in production used what had succeeded before."""
+        return ask(self.scope, CheckReleases())
+
+    @cached_property
+    def releases(self) -> tuple[Release, ...]:
+        """Releases to production, newest first."""
+        return ask(self.scope, ListReleases(environment="production", limit=_MOST))
+
+    @cached_property
+    def test_reports(self) -> tuple[TestReport, ...]:
+        """The newest reports of pipeline tests."""
+        return ask(self.scope, ListTestReports(limit=200)).items
 
     def verdicts(self, version: ModelVersion) -> tuple[Verdict, ...]:
         """Verdicts on a version."""

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, String, select
 
 from rung.core.errors import NotFound
-from rung.core.records import Record, replaced
+from rung.core.records import Record, prepared, replaced
 from rung.maturity.records import Attestation, HistoryPoint, Target
+from rung.storage.sql import Column, Connection, String, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 R = TypeVar("R", bound=Record)
@@ -78,4 +78,4 @@ class MaturityStore:
         return self._bodies(select(POINT.c.body).where(POINT.c.project == self._project).order_by(POINT.c.id), HistoryPoint)
 
     def _bodies(self, query: Any, kind: type[R]) -> tuple[R, ...]:
-        return tuple(msgspec.convert(body, kind) for body in self._connection.execute(query).scalars())
+        return tuple(msgspec.convert(body, prepared(kind)) for body in self._connection.execute(query).scalars())

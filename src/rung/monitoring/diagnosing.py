@@ -14,7 +14,7 @@ from rung.core.records import replaced
 from rung.governance.lineage import link, node
 from rung.monitoring import sources
 from rung.monitoring.evidence import DIAGNOSES, Evidence, Replay, gain_of
-from rung.monitoring.performance import measured
+from rung.monitoring.performance import measured, of_version
 from rung.monitoring.records import Diagnosis, Finding, Incident, IncidentDiagnosed, Monitor, WindowReport
 from rung.monitoring.rules import ranked
 from rung.monitoring.running import Served, served, serving_version, standard_of
@@ -69,7 +69,16 @@ def gathered(scope: Scope, incident: Incident, monitor: Monitor, windows: tuple[
     performance = None
     if len(current):
         start = current["event_time"].min()
-        performance = measured(current, standard, start=start if isinstance(start, datetime) else since, end=end, as_of=as_of, final=False)
+        performance = measured(
+            current,
+            standard,
+            version.model,
+            version.number,
+            start=start if isinstance(start, datetime) else since,
+            end=end,
+            as_of=as_of,
+            final=False,
+        )
     return Evidence(
         incident=incident,
         monitor=monitor,
@@ -86,7 +95,7 @@ def gathered(scope: Scope, incident: Incident, monitor: Monitor, windows: tuple[
 
 def _suspected(rows: Served, incident: Incident, version: ModelVersion, windows: tuple[WindowReport, ...]) -> pl.DataFrame:
     """Rows of the version in question, without windows whose input was broken (unless nothing else is left)."""
-    frame = rows.frame.filter((pl.col("model") == version.model) & (pl.col("version") == version.number))
+    frame = of_version(rows.frame, version.model, version.number)
     clean = frame
     for window in windows:
         if window.quality:
@@ -97,7 +106,7 @@ def _suspected(rows: Served, incident: Incident, version: ModelVersion, windows:
 def _replay(scope: Scope, version: ModelVersion, frame: pl.DataFrame) -> Replay | None:
     """Logged scores of an even sample, and the registered model's scores of the same rows; None when it cannot be loaded here."""
     names = [field.name for field in version.signature.inputs]
-    sample = frame.filter((pl.col("model") == version.model) & (pl.col("version") == version.number))
+    sample = of_version(frame, version.model, version.number)
     if sample.is_empty() or not set(names) <= set(sample.columns):
         return None
     sample = sample.gather_every(max(1, len(sample) // _REPLAYED))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rung.core.records import Count, Digest, Id, Instant, Key, Line, Name, Record, Scalar
+from rung.core.requests import Effect, Request
 
 
 class Label(Record):
@@ -36,3 +39,14 @@ class LabelDelay(Record):
     labelled: Count
     quantiles_s: dict[str, float]
     horizon_s: float
+
+
+class GetLabel(Request[Label]):
+    """The label of one prediction as known at ``as_of``; a later arrival corrects an earlier one. Raises NotFound."""
+
+    operation = "monitoring.get_label"
+    permission = "label:read"
+    effect: ClassVar[Effect] = "read"
+    deployment: Name
+    prediction: Key
+    as_of: Instant | None = None

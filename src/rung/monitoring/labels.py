@@ -107,6 +107,19 @@ def known(scope: Scope, deployment: str, as_of: datetime, *, since: datetime | N
     return joined.sort("arrived_at", maintain_order=True).unique("prediction_id", keep="last")
 
 
+def of_prediction(scope: Scope, deployment: str, prediction: str, as_of: datetime) -> Label | None:
+    """The label of one prediction as known at ``as_of``; None while none has arrived."""
+    wanted = (pl.col("prediction_id") == prediction) & (pl.col("arrived_at") <= as_of)
+    newest: Label | None = None
+    for batch in scope_read(scope, deployment):
+        if batch.first_arrival > as_of:
+            continue
+        for row in _scanned(scope.blobs, batch.digest).filter(wanted).collect().iter_rows(named=True):
+            if newest is None or newest.arrived_at is None or row["arrived_at"] >= newest.arrived_at:
+                newest = Label(**{name: row[name] for name in _COLUMNS})
+    return newest
+
+
 def scope_read(scope: Scope, deployment: str) -> tuple[LabelBatch, ...]:
     """Deliveries of a deployment, in whatever phase the handler is."""
     if scope.open_connection is not None:
@@ -115,10 +128,12 @@ def scope_read(scope: Scope, deployment: str) -> tuple[LabelBatch, ...]:
 
 
 def _read(blobs: BlobStore, digest: str) -> pl.DataFrame:
+    return _scanned(blobs, digest).collect()
+
+
+def _scanned(blobs: BlobStore, digest: str) -> pl.LazyFrame:
     address = blobs.url(digest)
-    if "://" in address:
-        return pl.read_parquet(io.BytesIO(blobs.get(digest)))
-    return pl.read_parquet(Path(address))
+    return pl.scan_parquet(io.BytesIO(blobs.get(digest)) if "://" in address else Path(address))
 
 
 def numbers(labels: pl.Series, positive: Scalar) -> pl.Series:

@@ -9,10 +9,14 @@ from rung.core.errors import AlreadyExists, Conflict, Invalid, NotFound
 from rung.core.ids import new_id
 from rung.core.records import replaced
 from rung.core.requests import handles
+from rung.monitoring import (
+    exporting,  # noqa: F401 - registers its handler
+    rules,
+)
 from rung.monitoring import records as r
-from rung.monitoring import rules
 from rung.monitoring.store import MonitoringStore
 from rung.serving.records import GetDeployment
+from rung.serving.store import required
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 
@@ -106,9 +110,10 @@ def measure_performance(request: r.MeasurePerformance, scope: Scope) -> tuple[r.
 
 @handles(r.AddLabels)
 def add_labels(request: r.AddLabels, scope: Scope) -> Callable[[Scope], r.LabelBatch]:
-    """Keep a delivery of labels. Raises Invalid."""
+    """Keep a delivery of labels. Raises NotFound, Invalid."""
     from rung.monitoring import labels  # noqa: PLC0415 - see add_monitor
 
+    required(scope, request.deployment)
     if (request.blob is None) == (not request.labels):
         raise Invalid("Labels come as a blob or as rows, one of them.", code="monitoring.labels_twice", hint="Leave the other out.")
     frame = labels.delivered(request.labels, scope.blobs.get(request.blob) if request.blob else None, scope.now)
@@ -138,28 +143,47 @@ def _save_labels(scope: Scope, batch: r.LabelBatch) -> r.LabelBatch:
 
 @handles(r.ListLabelBatches)
 def list_label_batches(request: r.ListLabelBatches, scope: Scope) -> tuple[r.LabelBatch, ...]:
-    """Deliveries, oldest first."""
+    """Deliveries, oldest first. Raises NotFound."""
+    required(scope, request.deployment)
     return _store(scope).label_batches(request.deployment)
+
+
+@handles(r.GetLabel)
+def get_label(request: r.GetLabel, scope: Scope) -> r.Label:
+    """The label of one prediction. Raises NotFound."""
+    from rung.monitoring import labels  # noqa: PLC0415 - see add_monitor
+
+    found = labels.of_prediction(scope, request.deployment, request.prediction, request.as_of or scope.now)
+    if found is None:
+        raise NotFound(
+            f"No label of prediction {request.prediction!r} of {request.deployment!r} has arrived.",
+            code="monitoring.no_label",
+            hint="Ask again when labels have come.",
+        )
+    return found
 
 
 @handles(r.GetLabelDelay)
 def get_label_delay(request: r.GetLabelDelay, scope: Scope) -> r.LabelDelay:
-    """Distribution of label delay."""
+    """Distribution of label delay. Raises NotFound."""
     from rung.monitoring import periods  # noqa: PLC0415 - see add_monitor
 
+    required(scope, request.deployment)
     return periods.label_delay(scope, request.deployment, request.as_of or scope.now)
 
 
 @handles(r.ListAlerts)
 def list_alerts(request: r.ListAlerts, scope: Scope) -> tuple[r.Alert, ...]:
-    """Alerts by window."""
+    """Alerts by window. Raises NotFound."""
+    required(scope, request.deployment)
     incident = _store(scope).incident(request.incident).id if request.incident else None
     return _store(scope).alerts(deployment=request.deployment, incident=incident)
 
 
 @handles(r.ListIncidents)
 def list_incidents(request: r.ListIncidents, scope: Scope) -> tuple[r.Incident, ...]:
-    """Incidents, newest first."""
+    """Incidents, newest first. Raises NotFound for a deployment that is not there."""
+    required(scope, request.deployment)
     return _store(scope).incidents(deployment=request.deployment, status=request.status)
 
 
@@ -173,7 +197,7 @@ def get_incident(request: r.GetIncident, scope: Scope) -> r.Incident:
 def add_note(request: r.AddNote, scope: Scope) -> r.Incident:
     """Write a note. Raises NotFound."""
     incident = _store(scope).incident(request.incident)
-    note = r.Note(at=scope.now, principal=scope.principal, text=request.text)
+    note = r.Note(at=scope.now, principal=scope.who, text=request.text)
     return _saved(scope, replaced(incident, notes=(*incident.notes, note)))
 
 

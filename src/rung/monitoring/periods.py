@@ -38,14 +38,16 @@ def performance(scope: Scope, monitor: Monitor, bounds: tuple[datetime, ...], as
                 )
             )
             continue
-        standard = standard_of(scope, monitor, serving_version(scope, frame))
-        found.append(measured(frame, standard, start=start, end=end, as_of=as_of, final=is_final(monitor, end, as_of)))
+        version = serving_version(scope, frame)
+        standard = standard_of(scope, monitor, version)
+        final = is_final(monitor, end, as_of)
+        found.append(measured(frame, standard, version.model, version.number, start=start, end=end, as_of=as_of, final=final))
     return tuple(found)
 
 
 def label_delay(scope: Scope, deployment: str, as_of: datetime) -> LabelDelay:
     """Quantiles of arrival minus prediction, over the labels known at ``as_of``."""
-    predictions = sources.stable_predictions(scope, deployment, None, as_of)
+    predictions = sources.answered(scope, deployment, None, as_of, columns=[])
     known = truth.known(scope, deployment, as_of).select("prediction_id", "arrived_at")
     met = predictions.select("prediction_id", "event_time").join(known, on="prediction_id")
     ages = (met["arrived_at"] - met["event_time"]).dt.total_microseconds().to_numpy() / 1e6

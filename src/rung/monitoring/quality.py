@@ -6,8 +6,8 @@ before, so that a season or a sparse column is not taken for a fault.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -31,26 +31,41 @@ _BROKEN_SHARE = 0.01
 _FEWEST = 30
 _BLOCKS_TO_KNOW_ROWS = 4
 TIME = "event_time"
+Lacking = dict[str, tuple[tuple[str, int], ...]]
 
 
 @dataclass(frozen=True)
 class History:
-    """Rows before a window, oldest first, with ``event_time``; ``spoiled`` are stretches already known to be broken, by column."""
+    """Rows before a window, oldest first, with ``event_time``; ``spoiled`` are stretches already known to be broken, by column.
+
+    ``lacking`` names, by column, versions that do not take it: their rows are neither here nor there.
+    """
 
     frame: pl.DataFrame
     spoiled: dict[str, tuple[tuple[datetime, datetime], ...]]
+    lacking: Lacking = field(default_factory=dict)
 
     def whole(self, column: str) -> pl.DataFrame:
         """The rows whose value of that column is not known to be broken."""
         keep = pl.lit(True)  # noqa: FBT003 - a Polars literal
         for start, end in self.spoiled.get(column, ()):
             keep = keep & ~((pl.col(TIME) >= start) & (pl.col(TIME) < end))
-        return self.frame.select(TIME, column).filter(keep)
+        return having(self.frame.filter(keep), [column], self.lacking).select(TIME, column)
+
+
+def having(frame: pl.DataFrame, columns: Iterable[str], lacking: Lacking) -> pl.DataFrame:
+    """Rows without those of versions that do not take one of the columns."""
+    if frame.schema.get("model") != pl.String or frame.schema.get("version") != pl.Int64:
+        return frame  # rows of the reference, which no version answered
+    for model, number in {key for name in columns for key in lacking.get(name, ())}:
+        frame = frame.filter(~pl.col("model").eq_missing(model) | ~pl.col("version").eq_missing(number))
+    return frame
 
 
 def history(
-    reference: Reference, served: pl.DataFrame, before: datetime, spoiled: dict[str, tuple[tuple[datetime, datetime], ...]]
-) -> History:
+    reference: Reference, served: pl.DataFrame, before: datetime, spoiled: dict[str, tuple[tuple[datetime, datetime], ...]],
+    lacking: Lacking | None = None,
+) -> History:  # fmt: skip
     """Reference rows older than the served ones, then the served rows before an instant.
 
     A reference without times is spread over the weeks before the first served row, in its own order.
@@ -67,10 +82,11 @@ def history(
         span = timedelta(days=56)
         places = pl.int_range(len(past), eager=True).cast(pl.Float64) / max(len(past), 1) * span.total_seconds() * 1e6
         past = past.with_columns((pl.lit(first) - span + places.cast(pl.Int64).cast(pl.Duration("us"))).alias(TIME))
-    frames = [f.select(TIME, *[pl.col(c) for c in columns if c in f.columns]) for f in (past, served) if len(f)]
+    kept = [*columns, *(name for name in ("model", "version") if lacking and name not in columns)]
+    frames = [f.select(TIME, *[pl.col(c) for c in kept if c in f.columns]) for f in (past, served) if len(f)]
     frames = [f.with_columns(pl.col(TIME).dt.cast_time_unit("us").dt.convert_time_zone("UTC")) for f in frames]
     joined = pl.concat(frames, how="diagonal_relaxed") if frames else past.clear()
-    return History(joined, spoiled)
+    return History(joined, spoiled, lacking or {})
 
 
 def faults(reference: Reference, past: History, current: pl.DataFrame, *, length: timedelta) -> tuple[QualityFault, ...]:
@@ -82,7 +98,9 @@ def faults(reference: Reference, past: History, current: pl.DataFrame, *, length
                 QualityFault(column=name, kind="missing", share=1.0, reference_share=0.0, statement=f"{name} is not delivered any more.")
             )
             continue
-        rows = current.select(TIME, name).sort(TIME)
+        rows = having(current, [name], past.lacking).select(TIME, name).sort(TIME)
+        if rows.is_empty():
+            continue
         if held.numeric and not rows[name].dtype.is_numeric() and rows[name].null_count() < len(rows):
             found.append(_wrong_type(name, rows))
             continue

@@ -9,28 +9,28 @@ from msgspec import Meta
 from rung.core.events import Event
 from rung.core.records import Count, Digest, Id, Instant, Key, Line, Name, Number, Record, Scalar, Share, Text
 from rung.core.requests import Effect, Request
+from rung.monitoring.labelling import GetLabel as GetLabel
 from rung.monitoring.labelling import Label as Label
 from rung.monitoring.labelling import LabelBatch as LabelBatch
 from rung.monitoring.labelling import LabelDelay as LabelDelay
+from rung.monitoring.slice_records import ArmSlice as ArmSlice
 
 Cause = Literal[
     "data_break", "training_serving_skew", "leakage", "immature_labels", "concept_drift", "prior_shift", "covariate_shift", "none"
 ]
 DriftVerdict = Literal["drifted", "stable", "insufficient"]
 ColumnKind = Literal["numeric", "category"]
-QualityKind = Literal[
-    "nulls", "new_category", "out_of_range", "stuck", "type", "missing", "rows", "duplicates", "unit", "relation", "expectation"
-]
+QualityKind = Literal["nulls", "new_category", "out_of_range", "stuck", "type", "missing", "rows", "duplicates", "unit", "relation", "expectation"]  # fmt: skip
 Metric = Literal["auc", "log_loss", "brier", "accuracy", "mae", "rmse"]
 AlertRule = Literal["quality", "drift", "score", "performance"]
 IncidentStatus = Literal["open", "diagnosed", "decided", "closed"]
 
 
 class Monitor(Record):
-    """The standing question to one deployment.
+    """The standing question to one deployment, about every row that answered a caller.
 
-    Windows are ``window_days`` long, cut from ``anchor``; performance is judged over the last ``performance_windows`` of
-    them. The reference is the given dataset version, else the one the serving model version was trained on.
+    Windows are ``window_days`` long, cut from ``anchor``; performance is judged over the last ``performance_windows`` of them.
+    The reference is the given dataset version, else the one the version was trained on that answered most rows.
     """
 
     id: Id
@@ -54,8 +54,8 @@ class Monitor(Record):
 class ColumnDrift(Record):
     """How one column of a window differs from the reference.
 
-    ``effect`` is the Kolmogorov-Smirnov distance of a number and the total variation distance of a category;
-    ``smallest_effect`` is what this many rows could have shown with a power of 0.8.
+    ``effect`` is the Kolmogorov-Smirnov distance of a number, the total variation distance of a category; ``smallest_effect`` what
+    this many rows could have shown with a power of 0.8.
     """
 
     column: str
@@ -86,10 +86,10 @@ class QualityFault(Record):
 
 
 class Performance(Record):
-    """What the labels that had arrived by ``as_of`` say about the predictions of a period.
+    """What the labels that had arrived by ``as_of`` say about the predictions of a period, whichever arm answered them.
 
-    ``loss`` is in points of ``metric``, positive when it is worse than the model's own evaluation; ``low`` and ``high``
-    bound ``value``, ``loss_low`` and ``loss_high`` bound ``loss``, at 95 %.
+    ``loss`` is that of ``version`` alone, which answered most rows: points of ``metric`` by which it is worse than in its own
+    evaluation. ``low`` and ``high`` bound ``value``, ``loss_low`` and ``loss_high`` bound ``loss``, at 95 %.
     """
 
     start: Instant
@@ -117,8 +117,8 @@ class Performance(Record):
 class RetrainingGain(Record):
     """What recent labels could add to the served scores: a correction learnt on some days, measured on days held out.
 
-    ``gain`` is log loss saved per row, with its 95 % interval between days; ``served`` and ``corrected`` count outcomes
-    (tp, fp, fn, tn) at the model's threshold. It is a lower bound of what a model trained anew may gain.
+    ``gain`` is log loss saved per row, with its 95 % interval between days, a lower bound of what a model trained anew may gain;
+    ``served`` and ``corrected`` count outcomes (tp, fp, fn, tn) at the model's threshold.
     """
 
     rows: Count
@@ -136,8 +136,8 @@ class RetrainingGain(Record):
 class WindowReport(Record):
     """Rows [start, end) of a deployment's predictions against the reference.
 
-    Final once every label is due; until then a later run computes it anew. ``recent`` is the performance over the last
-    few windows, which is what the alert line judges; ``gain`` is what the labels of the last 28 days could add to the scores.
+    Final once every label is due. ``recent`` is the performance over the last few windows, which the alert line judges; ``gain``
+    what labels of 28 days could add to the scores. ``version`` answered most rows; ``slices`` tell arms and versions apart.
     """
 
     id: Id
@@ -154,6 +154,7 @@ class WindowReport(Record):
     performance: Performance | None
     recent: Performance | None
     gain: RetrainingGain | None = None
+    slices: tuple[ArmSlice, ...] = ()
     labelled_share: Share
     final: bool
     as_of: Instant
@@ -317,7 +318,7 @@ class GetReport(Request[MonitorReport]):
 
 
 class MeasurePerformance(Request[tuple[Performance, ...]]):
-    """Realised performance of a deployment's stable predictions over periods, by labels that had arrived at ``as_of``.
+    """Realised performance of what a deployment answered over periods, by labels that had arrived at ``as_of``.
 
     The periods lie between consecutive ``bounds``: n + 1 instants give n records.
     """
@@ -446,6 +447,16 @@ class LabelsAdded(Event):
     kind: ClassVar[str] = "monitoring.labels_added"
     deployment: Name
     rows: Count
+
+
+class WindowsMeasured(Event):
+    """A run of a monitor measured windows, anew or for the first time; the first of them begins at ``start``."""
+
+    kind: ClassVar[str] = "monitoring.windows_measured"
+    deployment: Name
+    windows: tuple[Id, ...]
+    start: Instant
+    as_of: Instant
 
 
 class AlertRaised(Event):

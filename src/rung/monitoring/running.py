@@ -14,8 +14,8 @@ from rung.monitoring import labels as truth
 from rung.monitoring import sources
 from rung.monitoring.columns import SCORE, Reference, compared
 from rung.monitoring.evidence import days, gain_of, matrix
-from rung.monitoring.performance import Standard, labelled_arrays, measured
-from rung.monitoring.quality import broken_expectations, faults, history, stretches, too_few_rows
+from rung.monitoring.performance import Standard, labelled_arrays, measured, of_version, slices_of
+from rung.monitoring.quality import broken_expectations, faults, having, history, stretches, too_few_rows
 from rung.monitoring.records import (
     Alert,
     AlertRaised,
@@ -28,6 +28,7 @@ from rung.monitoring.records import (
     Performance,
     RetrainingGain,
     WindowReport,
+    WindowsMeasured,
 )
 from rung.monitoring.rules import (
     FEWEST_LABELS,
@@ -53,7 +54,7 @@ GAIN_LOOK_BACK = timedelta(days=28)
 
 @dataclass(frozen=True)
 class Served:
-    """A deployment's stable predictions met by the labels known at ``as_of``; ``label`` is null where none had arrived."""
+    """What a deployment answered, met by the labels known at ``as_of``; ``label`` is null where none had arrived."""
 
     frame: pl.DataFrame
     as_of: datetime
@@ -65,7 +66,7 @@ class Served:
 
 def served(scope: Scope, monitor: Monitor, start: datetime | None, end: datetime, as_of: datetime) -> Served:
     """Predictions of [start, end) with their labels as known at ``as_of``."""
-    frame = sources.stable_predictions(scope, monitor.deployment, start, min(end, as_of))
+    frame = sources.answered(scope, monitor.deployment, start, min(end, as_of))
     known = truth.known(scope, monitor.deployment, as_of, since=start)
     known = known.select("prediction_id", truth.numbers(known["label"], monitor.positive).alias("label"), "arrived_at")
     return Served(frame.drop("label", "arrived_at", strict=False).join(known, on="prediction_id", how="left", maintain_order="left"), as_of)
@@ -105,19 +106,21 @@ def measure(scope: Scope, monitor: Monitor, rows: Served, start: datetime, end: 
         return empty
     version = serving_version(scope, current)
     reference = sources.reference(scope, monitor, version)
+    before = rows.between(start - LOOK_BACK, start)
+    lacking = sources.lacking(scope, pl.concat([before, current]))
     spoiled = stretches([(w.start, w.end, w.quality) for w in earlier])
-    past = history(reference, rows.between(start - LOOK_BACK, start), start, spoiled)
+    past = history(reference, before, start, spoiled, lacking)
     claims = sources.expectations(scope, reference.name.partition(":")[0])
     broken = (
         *faults(reference, past, current, length=end - start),
-        *(broken_expectations(claims, reference, current, rows.as_of) if claims else ()),
+        *(broken_expectations(claims, reference, having(current, reference.columns, lacking), rows.as_of) if claims else ()),
     )
     thin = too_few_rows(len(current), [w.rows for w in earlier[-8:]])
     references = [*reference.columns.values(), *([reference.score] if reference.score else [])]
-    drift = compared(references, current, numeric_floor=monitor.drift_floor, category_floor=monitor.category_floor)
+    drift = compared(references, _own_scores(current, version), numeric_floor=monitor.drift_floor, category_floor=monitor.category_floor)
     standard = standard_of(scope, monitor, version)
     final = is_final(monitor, end, rows.as_of)
-    performance = measured(current, standard, start=start, end=end, as_of=rows.as_of, final=final)
+    performance = measured(current, standard, version.model, version.number, start=start, end=end, as_of=rows.as_of, final=final)
     recent = _recent(monitor, rows, version, standard, start, end, earlier, spoiled=bool(broken))
     gain = None if broken else _gain(reference, rows, version, standard, end, earlier)
     window = WindowReport(
@@ -135,11 +138,26 @@ def measure(scope: Scope, monitor: Monitor, rows: Served, start: datetime, end: 
         performance=performance,
         recent=recent,
         gain=gain,
+        slices=slices_of(current, _standards(scope, monitor, current)),
         labelled_share=performance.labelled_share,
         final=final,
         as_of=rows.as_of,
     )
     return _with_sentence(window)
+
+
+def _own_scores(current: pl.DataFrame, version: ModelVersion) -> pl.DataFrame:
+    """Rows whose scores are null where another version answered: these are not compared with this version's."""
+    mine = (pl.col("model") == version.model) & (pl.col("version") == version.number)
+    return current.with_columns(pl.when(mine).then(pl.col("score")).alias("score"))
+
+
+def _standards(scope: Scope, monitor: Monitor, current: pl.DataFrame) -> dict[tuple[str, int], Standard]:
+    """The standard of each version among the rows; none where one arm answered them all with one version."""
+    if current.select(pl.struct("arm", "model", "version").n_unique()).item() == 1:
+        return {}
+    held = current.select("model", "version").unique().iter_rows()
+    return {(model, number): standard_of(scope, monitor, sources.model_version(scope, model, number)) for model, number in held}
 
 
 def _with_sentence(window: WindowReport) -> WindowReport:
@@ -154,20 +172,21 @@ def _recent(
     length = end - start
     since = end - length * monitor.performance_windows
     left_out = [(w.start, w.end) for w in earlier if w.quality and w.end > since] + ([(start, end)] if spoiled else [])
-    frame = rows.between(since, end).filter((pl.col("model") == version.model) & (pl.col("version") == version.number))
+    frame = of_version(rows.between(since, end), version.model, version.number)
     for low, high in left_out:
         frame = frame.filter((pl.col("event_time") < low) | (pl.col("event_time") >= high))
     if frame.is_empty():
         return None
     first = frame["event_time"].min()
-    return measured(frame, standard, start=first if isinstance(first, datetime) else since, end=end, as_of=rows.as_of, final=False)
+    begun = first if isinstance(first, datetime) else since
+    return measured(frame, standard, version.model, version.number, start=begun, end=end, as_of=rows.as_of, final=False)
 
 
 def _gain(
     reference: Reference, rows: Served, version: ModelVersion, standard: Standard, end: datetime, earlier: Sequence[WindowReport]
 ) -> RetrainingGain | None:
     """What the mature labels of the last 28 days could add to this version's scores, windows with broken input left out."""
-    frame = rows.between(end - GAIN_LOOK_BACK, end).filter((pl.col("model") == version.model) & (pl.col("version") == version.number))
+    frame = of_version(rows.between(end - GAIN_LOOK_BACK, end), version.model, version.number)
     for window in earlier:
         if window.quality and window.end > end - GAIN_LOOK_BACK:
             frame = frame.filter((pl.col("event_time") < window.start) | (pl.col("event_time") >= window.end))
@@ -207,8 +226,11 @@ def _save(
         raised = alerts_of(monitor, upto)
         alerts += [alert for rule, columns, message in raised if (alert := _raise(scope, monitor, window, rule, columns, message, as_of))]
         _close_recovered(scope, monitor, upto, {group_of(rule) for rule, _, _ in raised}, as_of)
+    if made:
+        ids = tuple(window.id for window in made)
+        emit(scope, WindowsMeasured(deployment=monitor.deployment, windows=ids, start=made[0].start, as_of=as_of))
     touched = {alert.incident for alert in alerts}
-    sentence = made[-1].sentence if made else f"{monitor.deployment}: nothing new up to {as_of:%Y-%m-%d %H:%M}."
+    sentence = made[-1].sentence if made else f"{monitor.deployment}: no window ended since the last look, up to {as_of:%Y-%m-%d %H:%M}Z."
     return MonitorReport(
         deployment=monitor.deployment,
         as_of=as_of,

@@ -5,6 +5,7 @@ Everything is asked for in the caller's project; what is missing there is missin
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 from datetime import datetime
@@ -41,14 +42,29 @@ def ask(scope: Scope, request: Request[A]) -> A:
     return scope.read(lambda inside: handler(request, inside))  # type: ignore[no-any-return]
 
 
-def stable_predictions(scope: Scope, deployment: str, start: datetime | None, end: datetime | None) -> pl.DataFrame:
-    """What the stable route answered, by event time [start, end)."""
-    return predictions.read(scope, deployment, start, end, arm="stable")
+def answered(
+    scope: Scope, deployment: str, start: datetime | None, end: datetime | None, *, columns: list[str] | None = None
+) -> pl.DataFrame:
+    """What callers were answered, by event time [start, end): rows of every arm but the shadow, whose answers nobody hears."""
+    return predictions.chosen(scope, deployment, predictions.Wanted(start, end, where=pl.col("arm") != "shadow"), columns=columns)
 
 
 def model_version(scope: Scope, model: str, number: int) -> ModelVersion:
     """A version of a model. Raises NotFound."""
     return ask(scope, GetVersion(model=model, number=number))
+
+
+def lacking(scope: Scope, frame: pl.DataFrame) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Inputs that not every version among the rows takes, with those that do not; nearly always none."""
+    held = list(frame.select("model", "version").unique().sort("model", "version").iter_rows())
+    if len(held) == 1:
+        return {}
+    takes: dict[tuple[str, int], set[str]] = {}
+    for model, number in held:
+        with contextlib.suppress(NotFound):  # a purged version's inputs are not known, so its rows count everywhere
+            takes[model, number] = {field.name for field in model_version(scope, model, number).signature.inputs}
+    every = set().union(*takes.values())
+    return {name: missing for name in every if (missing := tuple(key for key, own in takes.items() if name not in own))}
 
 
 def reference_version(scope: Scope, monitor: Monitor, version: ModelVersion) -> DatasetVersion:

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, or_, select
 
 from rung.core.errors import NotFound
-from rung.core.records import Record
+from rung.core.records import Record, prepared
 from rung.monitoring.records import Alert, Diagnosis, Incident, LabelBatch, Monitor, WindowReport
+from rung.storage.sql import BigInteger, Boolean, Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, or_, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 R = TypeVar("R", bound=Record)
@@ -224,4 +224,4 @@ class MonitoringStore:
         return tuple(LabelBatch(**{name: value for name, value in row.items() if name != "project"}) for row in rows)
 
     def _bodies(self, query: Any, kind: type[R]) -> tuple[R, ...]:
-        return tuple(msgspec.convert(row.body, kind) for row in self._connection.execute(query))
+        return tuple(msgspec.convert(row.body, prepared(kind)) for row in self._connection.execute(query))

@@ -9,7 +9,6 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +75,8 @@ def _installed(places: tuple[str, ...], marks: tuple[int, ...]) -> bytes:
             if entry.name.endswith(".dist-info"):
                 found.add(entry.name.removesuffix(".dist-info").replace("-", "==", 1).lower())
     if not found:
+        from importlib.metadata import distributions  # noqa: PLC0415 - a plain run needs nothing of it, and it loads forty modules
+
         found = {f"{d.metadata['Name']}=={d.version}".lower() for d in distributions()}
     return "\n".join(sorted(found)).encode()
 

@@ -13,11 +13,13 @@ from rung.core.requests import Effect, Request
 PipelineRunStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 StepStatus = Literal["waiting", "running", "succeeded", "cached", "failed", "cancelled", "skipped"]
 AttemptStatus = Literal["running", "succeeded", "failed", "cancelled", "timed_out", "lost"]
-TriggerKind = Literal["schedule", "dataset", "alert", "decision"]
-CauseKind = Literal["manual", "schedule", "dataset", "alert", "decision", "reproduction"]
-CatchUp = Literal["none", "last", "all"]
-FireOutcome = Literal["fired", "held_back"]
-Likeness = Literal["identical", "equivalent", "different"]
+CauseKind = Name  # manual, reproduction, or the kind of the trigger that was called
+RunRule = Literal["on_success", "always", "on_failure"]
+FailureRule = Literal["stop", "continue"]
+NodeKind = Literal["step", "map"]
+Operator = Literal["<", "<=", ">", ">=", "==", "!=", "in", "true", "and", "or", "not"]
+ItemStatus = Literal["succeeded", "cached", "failed", "cancelled"]
+ChangedPart = Literal["code", "parameter", "input", "library", "python", "environment", "seed", "salt", "file", "variable"]
 Params = dict[str, Any]
 Seconds = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -35,21 +37,60 @@ class Artifact(Record):
 
 
 class StepOptions(Record):
-    """What ``@step`` was told: how often to try, how long to wait, what it needs, whether it may be cached."""
+    """What ``@step`` was told: how often to try, how long to wait, what it needs, whether it may be cached.
+
+    The first retry comes after ``backoff_s``, each further one after ``backoff_factor`` times as long, at most
+    ``backoff_most_s``; ``jitter`` is the share of the pause that chance may add. ``retry_on`` names exceptions, bare or
+    dotted; empty means any failure. ``environment`` is a lock or requirements file of the project. ``files`` (globs in
+    the project's folder) and ``variables`` of the environment are what the step reads besides its inputs; their content
+    enters its cache key.
+    """
 
     retries: Annotated[int, Meta(ge=0, le=100)] = 0
+    backoff_s: Seconds = 0.5
+    backoff_factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    backoff_most_s: Seconds = 300.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    retry_on: tuple[Line, ...] = ()
     timeout_s: Annotated[float, Meta(gt=0)] | None = None
     cpus: Annotated[float, Meta(gt=0)] | None = None
+    gpus: Annotated[float, Meta(gt=0)] | None = None
     memory_bytes: Annotated[int, Meta(gt=0)] | None = None
+    resources: dict[Key, float] = {}
     cache: bool = True
+    ttl_s: Annotated[float, Meta(gt=0)] | None = None
     isolated: bool = False
+    executor: Line = ""
+    environment: Line = ""
+    secrets: tuple[Key, ...] = ()
+    run: RunRule = "on_success"
+    concurrency_group: Line = ""
+    concurrency_limit: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    tolerance: Annotated[float, Meta(ge=0)] | None = None
+    files: tuple[Line, ...] = ()
+    variables: tuple[Line, ...] = ()
+
+
+class Condition(Record):
+    """When a step runs: a comparison of an earlier output, or ``and``, ``or``, ``not`` over ``parts``.
+
+    ``source`` is ``key`` or ``key.index`` as in the inputs of a step, ``path`` the way into its value.
+    """
+
+    operator: Operator
+    source: Line = ""
+    path: tuple[str | int, ...] = ()
+    value: Any = None
+    parts: tuple[Condition, ...] = ()
 
 
 class StepSpec(Record):
     """A node of a plan: which step, what it is given and whom it waits for.
 
     ``key`` is unique in the plan. ``inputs`` names each parameter's sources as ``key`` or ``key.index`` of earlier
-    nodes; parameters with literal values are not listed.
+    nodes; ``arguments`` holds literal values that are plain JSON. A ``map`` node calls its step once an item of the
+    parameters in ``over``, ``batch`` items a task (0: as the engine sees fit). ``within`` is the way of sub-pipelines.
     """
 
     key: Key
@@ -60,6 +101,12 @@ class StepSpec(Record):
     inputs: dict[str, tuple[str, ...]] = {}
     outputs: tuple[str, ...] = ("output",)
     doc: Line = ""
+    kind: NodeKind = "step"
+    arguments: dict[str, Any] = {}
+    over: tuple[Key, ...] = ()
+    batch: Count = 0
+    conditions: tuple[Condition, ...] = ()
+    within: Line = ""
 
 
 class ParamSpec(Record):
@@ -69,6 +116,11 @@ class ParamSpec(Record):
     type: Line
     required: bool
     default: Any = None
+    unit: Line = ""
+    doc: Line = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Any, ...] = ()
 
 
 class PipelineInfo(Record):
@@ -81,6 +133,10 @@ class PipelineInfo(Record):
     steps: tuple[StepSpec, ...]
     code: str
     seen_at: Instant
+    on_failure: FailureRule = "stop"
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    concurrency_group: Line = ""
+    concurrency_limit: Annotated[int, Meta(ge=1, le=10_000)] = 1
 
 
 class Cause(Record):
@@ -93,7 +149,10 @@ class Cause(Record):
 
 
 class PipelineRun(Record):
-    """One execution of a pipeline. ``run_id`` is the tracking run that its steps log to."""
+    """One execution of a pipeline. ``run_id`` is the tracking run that its steps log to.
+
+    ``inputs`` are digests of what it reads besides its parameters, ``packages`` that of a list of what was installed.
+    """
 
     id: Id
     number: Number
@@ -121,8 +180,32 @@ class PipelineRun(Record):
     cancel_requested: bool = False
     resumed: Count = 0
     reproduces: Id | None = None
+    package: str = ""
+    environment: Line = ""
+    executor: Line = ""
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    concurrency_group: Line = ""
+    concurrency_limit: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    audited: bool = False
+    switches: dict[str, str] = {}
+    inputs: dict[str, str] = {}
+    packages: str = ""
+    rerun_of: Id | None = None
+    rerun_from: tuple[Key, ...] = ()
+    notes: tuple[Line, ...] = ()
     wall_s: Seconds = 0.0
     cpu_s: Seconds = 0.0
+    gpu_s: Seconds = 0.0
+    peak_bytes: Count = 0
+
+
+class Change(Record):
+    """One thing that differs from the result a step was compared with; an empty side means that it was not there."""
+
+    part: ChangedPart
+    name: Line
+    before: Line = ""
+    after: Line = ""
 
 
 class StepRun(Record):
@@ -145,6 +228,34 @@ class StepRun(Record):
     wall_s: Seconds = 0.0
     cpu_s: Seconds = 0.0
     error: Text = ""
+    executor: Line = ""
+    gpu_s: Seconds = 0.0
+    peak_bytes: Count = 0
+    undeclared: tuple[Line, ...] = ()
+    items: Count = 0
+    items_done: Count = 0
+    items_cached: Count = 0
+    items_failed: Count = 0
+    changes: tuple[Change, ...] = ()
+    compared_with: Id | None = None
+
+
+class StepItem(Record):
+    """One item of a map in a pipeline run, once it has ended; ``position`` is its place in the collection."""
+
+    step_run: Id
+    position: Count
+    status: ItemStatus
+    attempts: Count
+    cache_key: str
+    outputs: tuple[Artifact, ...] = ()
+    wall_s: Seconds = 0.0
+    cpu_s: Seconds = 0.0
+    peak_bytes: Count = 0
+    error: Text = ""
+    log: str = ""
+    worker: Line = ""
+    ended_at: Instant | None = None
 
 
 class StepAttempt(Record):
@@ -160,6 +271,7 @@ class StepAttempt(Record):
     ended_at: Instant | None = None
     wall_s: Seconds = 0.0
     cpu_s: Seconds = 0.0
+    peak_bytes: Count = 0
     error: Text = ""
     log: str = ""
 
@@ -173,75 +285,14 @@ class PipelineRunDetail(Record):
 
 
 class LogChunk(Record):
-    """Part of a step's log from byte ``offset``; ask again from ``next_offset`` until ``finished``."""
+    """Part of a step's log from byte ``offset``, of ``size_bytes`` by now; ask again from ``next_offset`` until ``finished``."""
 
     text: str
     offset: Count
     next_offset: Count
     finished: bool
     attempt: Count
-
-
-class Trigger(Record):
-    """What starts a pipeline by itself: a time, a new dataset version, an alert or a decision to retrain.
-
-    ``subject`` is the dataset's name, or the deployment's, or ``*`` for any. Between two starts ``cooldown_s`` must
-    pass. A schedule reads ``cron`` in ``zone``; ``catch_up`` says what becomes of fire times missed while nothing ran.
-    """
-
-    id: Id
-    name: Name
-    pipeline: Name
-    kind: TriggerKind
-    params: Params
-    cooldown_s: Seconds
-    paused: bool
-    created_at: Instant
-    created_by: Line
-    subject: Line = "*"
-    cron: Line = ""
-    zone: Line = "UTC"
-    catch_up: CatchUp = "last"
-    next_fire: Instant | None = None
-    last_fired_at: Instant | None = None
-
-
-class TriggerFire(Record):
-    """One time a trigger was called upon: whether it fired, and why or why not."""
-
-    id: Id
-    trigger: Id
-    cause: Line
-    outcome: FireOutcome
-    reason: Line
-    at: Instant
-    pipeline_run: Id | None = None
-
-
-class OutputComparison(Record):
-    """One output of the original against the re-execution's."""
-
-    step: Key
-    output: Line
-    likeness: Likeness
-    detail: Line
-    original: str
-    repeated: str
-
-
-class Reproduction(Record):
-    """A pipeline run executed again and compared; ``likeness`` is that of its least alike output."""
-
-    id: Id
-    pipeline_run: Id
-    repeated_as: Id
-    likeness: Likeness
-    first_diverging_step: str
-    tolerance: float
-    comparisons: tuple[OutputComparison, ...]
-    notes: tuple[str, ...]
-    created_at: Instant
-    created_by: Line
+    size_bytes: Count = 0
 
 
 class RegisterPipelines(Request[tuple[PipelineInfo, ...]]):
@@ -272,7 +323,9 @@ class GetPipeline(Request[PipelineInfo]):
 class RunPipeline(Request[PipelineRun]):
     """Queue a pipeline run. With ``dedup``, a second request of the same word answers the first one's run.
 
-    ``held`` leases the run to the caller at once, who executes it in the foreground instead of a worker.
+    ``held`` leases the run to the caller at once, who executes it in the foreground instead of a worker. With
+    ``rerun_from`` these steps and all after them run anew, the others take the results of ``rerun_of``. ``within`` is the
+    run whose step asks.
     """
 
     operation = "pipelines.run"
@@ -285,6 +338,15 @@ class RunPipeline(Request[PipelineRun]):
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     dedup: Key | None = None
     held: Line | None = None
+    executor: Line = ""
+    environment: Line = ""
+    package: str = ""
+    concurrency_group: Line = ""
+    concurrency_limit: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    audit: bool = False
+    rerun_of: Id | None = None
+    rerun_from: tuple[Key, ...] = ()
+    within: Id | None = None
 
 
 class ResumePipelineRun(Request[PipelineRun]):
@@ -317,6 +379,19 @@ class ListPipelineRuns(Request[Page[PipelineRun]]):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
+class ListStepItems(Request[tuple[StepItem, ...]]):
+    """Ended items of a map, in the order of the collection, from behind ``after`` on."""
+
+    operation = "pipelines.list_step_items"
+    permission = "pipeline:read"
+    effect: ClassVar[Effect] = "read"
+    pipeline_run: Id
+    step: Key
+    status: ItemStatus | None = None
+    after: Annotated[int, Meta(ge=-1, le=2**31 - 1)] = -1
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
 class CancelPipelineRun(Request[PipelineRun]):
     """Ask a run to stop: queued ones at once, running ones at the next heartbeat."""
 
@@ -338,89 +413,14 @@ class StepLog(Request[LogChunk]):
     limit_bytes: Annotated[int, Meta(ge=1, le=1_048_576)] = 65_536
 
 
-class AddTrigger(Request[Trigger]):
-    """Let a schedule, a dataset, an alert or a decision start a pipeline."""
+class PipelineRunStarted(Event):
+    """A worker began a pipeline run, or went on with it."""
 
-    operation = "pipelines.add_trigger"
-    permission = "trigger:write"
-    name: Name
-    pipeline: Name
-    kind: TriggerKind
-    params: Params = {}
-    subject: Line = "*"
-    cron: Line = ""
-    zone: Line = "UTC"
-    catch_up: CatchUp = "last"
-    cooldown_s: Seconds = 0.0
-
-
-class ListTriggers(Request[tuple[Trigger, ...]]):
-    """Triggers of the project."""
-
-    operation = "pipelines.list_triggers"
-    permission = "trigger:read"
-    effect: ClassVar[Effect] = "read"
-    kind: TriggerKind | None = None
-
-
-class RemoveTrigger(Request[Trigger]):
-    """Remove a trigger; the record of what it fired stays."""
-
-    operation = "pipelines.remove_trigger"
-    permission = "trigger:write"
-    name: Name
-
-
-class PauseTriggers(Request[tuple[Trigger, ...]]):
-    """Pause or resume one trigger, or all of them when none is named."""
-
-    operation = "pipelines.pause_triggers"
-    permission = "trigger:write"
-    name: Name | None = None
-    paused: bool = True
-
-
-class FireTriggers(Request[tuple[TriggerFire, ...]]):
-    """Call upon the triggers of a kind and subject for one cause; each fires or is held back, once per cause."""
-
-    operation = "pipelines.fire_triggers"
-    permission = "pipeline:run"
-    kind: TriggerKind
-    subject: Line
-    cause: Line
-    reason: Line = ""
-    params: Params = {}
-    name: Name | None = None
-
-
-class ListTriggerFires(Request[tuple[TriggerFire, ...]]):
-    """When a trigger fired or was held back, newest first."""
-
-    operation = "pipelines.list_trigger_fires"
-    permission = "trigger:read"
-    effect: ClassVar[Effect] = "read"
-    name: Name | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
-
-
-class Reproduce(Request[PipelineRun]):
-    """Queue the isolated re-execution of a finished run; its comparison is stored when it ends."""
-
-    operation = "pipelines.reproduce"
-    permission = "pipeline:run"
-    id: Key
-    tolerance: Annotated[float, Meta(ge=0, le=1)] = 1e-9
-    held: Line | None = None
-
-
-class ListReproductions(Request[tuple[Reproduction, ...]]):
-    """Reproductions of one run or, when none is named, of all, newest first."""
-
-    operation = "pipelines.list_reproductions"
-    permission = "pipeline:read"
-    effect: ClassVar[Effect] = "read"
-    pipeline_run: Id | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    kind: ClassVar[str] = "pipelines.run_started"
+    pipeline: str
+    pipeline_run: Id
+    at: Instant
+    run_id: Id | None = None
 
 
 class StepFinished(Event):

@@ -7,7 +7,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import (
+
+from rung.core.errors import NotFound
+from rung.core.records import prepared, values_of
+from rung.pipelines.records import Artifact, ItemStatus, PipelineInfo, PipelineRun, PipelineRunStatus, StepAttempt, StepItem, StepRun
+from rung.pipelines.rows import plain, record, values
+from rung.storage.later import later
+from rung.storage.plain import Plain
+from rung.storage.sql import (
     BigInteger,
     Boolean,
     Column,
@@ -21,22 +28,8 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     bindparam,
-    func,
+    insert,
     select,
-)
-
-from rung.core.errors import NotFound
-from rung.pipelines.records import (
-    Artifact,
-    PipelineInfo,
-    PipelineRun,
-    PipelineRunStatus,
-    Reproduction,
-    StepAttempt,
-    StepRun,
-    Trigger,
-    TriggerFire,
-    TriggerKind,
 )
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
@@ -77,8 +70,23 @@ RUN = table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("resumed", Integer, nullable=False),
     Column("reproduces", String(32)),
+    Column("package", String(80), nullable=False, info={"blobs": ("",)}),
+    Column("environment", String(128), nullable=False),
+    Column("executor", String(64), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("concurrency_group", String(250), nullable=False),
+    Column("concurrency_limit", Integer, nullable=False),
+    Column("audited", Boolean, nullable=False),
+    Column("switches", JsonType, nullable=False),
+    Column("inputs", JsonType, nullable=False),
+    Column("packages", String(80), nullable=False, info={"blobs": ("",)}),
+    Column("rerun_of", String(32)),
+    Column("rerun_from", JsonType, nullable=False),
+    Column("notes", JsonType, nullable=False),
     Column("wall_s", Float, nullable=False),
     Column("cpu_s", Float, nullable=False),
+    Column("gpu_s", Float, nullable=False),
+    Column("peak_bytes", BigInteger, nullable=False),
     UniqueConstraint("project", "pipeline", "number", name="uq_pipeline_run_number"),
     Index("ix_pipeline_run_status", "project", "status"),
 )
@@ -102,6 +110,16 @@ STEP = table(
     Column("wall_s", Float, nullable=False),
     Column("cpu_s", Float, nullable=False),
     Column("error", Text, nullable=False),
+    Column("executor", String(64), nullable=False),
+    Column("gpu_s", Float, nullable=False),
+    Column("peak_bytes", BigInteger, nullable=False),
+    Column("undeclared", JsonType, nullable=False),
+    Column("items", Integer, nullable=False),
+    Column("items_done", Integer, nullable=False),
+    Column("items_cached", Integer, nullable=False),
+    Column("items_failed", Integer, nullable=False),
+    Column("changes", JsonType, nullable=False),
+    Column("compared_with", String(32)),
     UniqueConstraint("pipeline_run", "key", name="uq_step_run_key"),
     Index("ix_step_run_step", "project", "step"),
 )
@@ -118,9 +136,27 @@ ATTEMPT = table(
     Column("ended_at", InstantType),
     Column("wall_s", Float, nullable=False),
     Column("cpu_s", Float, nullable=False),
+    Column("peak_bytes", BigInteger, nullable=False),
     Column("error", Text, nullable=False),
     Column("log", String(80), nullable=False, info={"blobs": ("",)}),
     UniqueConstraint("step_run", "number", name="uq_step_attempt_number"),
+)
+ITEM = table(
+    "step_item",
+    Column("step_run", String(32), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    project_column(),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("cache_key", String(80), nullable=False),
+    Column("outputs", JsonType, nullable=False, info={"blobs": ("*.digest",)}),
+    Column("wall_s", Float, nullable=False),
+    Column("cpu_s", Float, nullable=False),
+    Column("peak_bytes", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("log", String(80), nullable=False, info={"blobs": ("",)}),
+    Column("worker", String(250), nullable=False),
+    Column("ended_at", InstantType),
 )
 CACHE = table(
     "step_cache",
@@ -132,54 +168,6 @@ CACHE = table(
     Column("step", String(250), nullable=False),
     Column("created_at", InstantType, nullable=False),
     Index("ix_step_cache_step", "project", "step", "created_at"),
-)
-TRIGGER = table(
-    "pipeline_trigger",
-    id_column(),
-    project_column(),
-    Column("name", String(128), nullable=False),
-    Column("pipeline", String(128), nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("params", JsonType, nullable=False),
-    Column("cooldown_s", Float, nullable=False),
-    Column("paused", Boolean, nullable=False),
-    Column("created_at", InstantType, nullable=False),
-    Column("created_by", String(128), nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("cron", Text, nullable=False),
-    Column("zone", String(128), nullable=False),
-    Column("catch_up", String(8), nullable=False),
-    Column("next_fire", InstantType),
-    Column("last_fired_at", InstantType),
-    UniqueConstraint("project", "name", name="uq_pipeline_trigger_name"),
-)
-FIRE = table(
-    "trigger_fire",
-    id_column(),
-    project_column(),
-    Column("trigger", String(32), nullable=False),
-    Column("cause", String(250), nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("at", InstantType, nullable=False),
-    Column("pipeline_run", String(32)),
-    UniqueConstraint("trigger", "cause", name="uq_trigger_fire_cause"),
-    Index("ix_trigger_fire_project", "project", "id"),
-)
-REPRODUCTION = table(
-    "reproduction",
-    id_column(),
-    project_column(),
-    Column("pipeline_run", String(32), nullable=False),
-    Column("repeated_as", String(32), nullable=False),
-    Column("likeness", String(16), nullable=False),
-    Column("first_diverging_step", Text, nullable=False),
-    Column("tolerance", Float, nullable=False),
-    Column("comparisons", JsonType, nullable=False),
-    Column("notes", JsonType, nullable=False),
-    Column("created_at", InstantType, nullable=False),
-    Column("created_by", String(128), nullable=False),
-    Index("ix_reproduction_run", "project", "pipeline_run"),
 )
 
 
@@ -193,10 +181,13 @@ def _replacing(held: Table, keys: set[str]) -> Any:
     )
 
 
-_REPLACE_STEP = _replacing(STEP, {"id"})
-_REPLACE_CACHED = _replacing(CACHE, {"project", "cache_key"})
-_ADD_CACHED, _ADD_ATTEMPT = CACHE.insert(), ATTEMPT.insert()
-_CACHED = select(CACHE).where(CACHE.c.project == bindparam("in_project"), CACHE.c.cache_key.in_(bindparam("keys", expanding=True)))
+_DEFINITION, _RUN, _STEP, _ATTEMPT, _CACHED_ROW = (Plain(held) for held in (DEFINITION, RUN, STEP, ATTEMPT, CACHE))
+_REPLACE_STEP = later(lambda: _replacing(STEP, {"id"}))
+_REPLACE_CACHED = later(lambda: _replacing(CACHE, {"project", "cache_key"}))
+_ADD_CACHED, _ADD_ATTEMPT = later(lambda: insert(CACHE)), later(lambda: insert(ATTEMPT))
+_CACHED = later(
+    lambda: select(CACHE).where(CACHE.c.project == bindparam("in_project"), CACHE.c.cache_key.in_(bindparam("keys", expanding=True)))
+)
 
 
 class CacheEntry(msgspec.Struct, frozen=True):
@@ -206,6 +197,7 @@ class CacheEntry(msgspec.Struct, frozen=True):
     step_run: str
     outputs: tuple[Artifact, ...]
     parts: dict[str, Any]
+    created_at: datetime | None = None
 
 
 class PipelineStore:
@@ -217,50 +209,52 @@ class PipelineStore:
 
     def define(self, info: PipelineInfo) -> None:
         """Enter or replace what is known of a pipeline."""
-        where = (DEFINITION.c.project == self._project, DEFINITION.c.name == info.name)
-        values = {"info": msgspec.to_builtins(info), "seen_at": info.seen_at}
-        if self._connection.execute(DEFINITION.update().where(*where).values(**values)).rowcount == 0:
-            self._connection.execute(DEFINITION.insert().values(project=self._project, name=info.name, **values))
+        key, values = (self._project, info.name), {"info": info, "seen_at": info.seen_at}
+        if _DEFINITION.update(self._connection, values, "project = ? AND name = ?", key) == 0:
+            _DEFINITION.insert(self._connection, {"project": self._project, "name": info.name, **values})
 
     def definitions(self) -> tuple[PipelineInfo, ...]:
         """Known pipelines by name."""
-        rows = self._connection.execute(select(DEFINITION.c.info).where(DEFINITION.c.project == self._project).order_by(DEFINITION.c.name))
-        return tuple(msgspec.convert(row.info, PipelineInfo) for row in rows)
+        rows = _DEFINITION.rows(self._connection, "project = ?", (self._project,), tail="ORDER BY name", columns=("info",))
+        return tuple(msgspec.convert(row["info"], prepared(PipelineInfo)) for row in rows)
 
     def definition(self, name: str) -> PipelineInfo:
         """A known pipeline. Raises NotFound, listing the known ones."""
-        query = select(DEFINITION.c.info).where(DEFINITION.c.project == self._project, DEFINITION.c.name == name)
-        found = self._connection.execute(query).first()
+        found = _DEFINITION.first(self._connection, "project = ? AND name = ?", (self._project, name), columns=("info",))
         if found is None:
             known = (
                 ", ".join(info.name for info in self.definitions())
-                or "none yet; `rung pipeline list` in the project's folder registers them"
+                or "none yet; `rung pipeline list` in the project's folder makes them known, for a server `rung worker` there"
             )
             raise NotFound(f"There is no pipeline {name!r}.", code="pipelines.no_pipeline", hint=f"Known: {known}.")
-        return msgspec.convert(found.info, PipelineInfo)
+        return msgspec.convert(found["info"], prepared(PipelineInfo))
 
     def next_number(self, pipeline: str) -> int:
         """The number of a pipeline's next run."""
-        query = select(func.max(RUN.c.number)).where(RUN.c.project == self._project, RUN.c.pipeline == pipeline)
-        return int(self._connection.execute(query).scalar() or 0) + 1
+        newest = _RUN.first(
+            self._connection, "project = ? AND pipeline = ?", (self._project, pipeline), tail="ORDER BY number DESC", columns=("number",)
+        )
+        return 1 if newest is None else int(newest["number"]) + 1
 
     def add_run(self, run: PipelineRun) -> None:
         """Enter a pipeline run."""
-        self._connection.execute(RUN.insert().values(project=self._project, **_values(run)))
+        _RUN.insert(self._connection, {"project": self._project, **values_of(run)})
 
     def update_run(self, run: str, **values: Any) -> None:
         """Change fields of a pipeline run."""
-        self._connection.execute(RUN.update().where(RUN.c.project == self._project, RUN.c.id == run).values(**_plain(values)))
+        _RUN.update(self._connection, values, "project = ? AND id = ?", (self._project, run))
 
     def run(self, key: str) -> PipelineRun:
         """A pipeline run by id, or as ``pipeline:number``. Raises NotFound."""
         pipeline, _, number = key.rpartition(":")
         by_number = pipeline and number.isdigit() and len(number) < 10  # noqa: PLR2004 - numbers are 31 bits
-        found = (RUN.c.pipeline == pipeline) & (RUN.c.number == int(number)) if by_number else RUN.c.id == key
-        row = self._connection.execute(select(RUN).where(RUN.c.project == self._project, found)).mappings().first()
+        if by_number:
+            row = _RUN.first(self._connection, "project = ? AND pipeline = ? AND number = ?", (self._project, pipeline, int(number)))
+        else:
+            row = _RUN.first(self._connection, "project = ? AND id = ?", (self._project, key))
         if row is None:
             raise NotFound(f"There is no pipeline run {key!r}.", code="pipelines.no_run", hint="`rung pipeline runs` lists them.")
-        return _record(row, PipelineRun)
+        return record(row, PipelineRun)
 
     def runs(self, *, pipeline: str | None, status: PipelineRunStatus | None, after: str | None, limit: int) -> list[PipelineRun]:
         """Pipeline runs, newest first."""
@@ -268,33 +262,32 @@ class PipelineStore:
         for column, value in ((RUN.c.pipeline, pipeline), (RUN.c.status, status)):
             query = query if value is None else query.where(column == value)
         query = query if after is None else query.where(RUN.c.id < after)
-        return [_record(row, PipelineRun) for row in self._connection.execute(query).mappings()]
+        return [record(row, PipelineRun) for row in self._connection.execute(query).mappings()]
 
     def steps(self, run: str) -> tuple[StepRun, ...]:
         """Step runs of a pipeline run, in the order of its plan."""
-        rows = self._connection.execute(
-            select(STEP).where(STEP.c.project == self._project, STEP.c.pipeline_run == run).order_by(STEP.c.position)
-        )
-        return tuple(_record(row, StepRun) for row in rows.mappings())
+        rows = _STEP.rows(self._connection, "project = ? AND pipeline_run = ?", (self._project, run), tail="ORDER BY position")
+        return tuple(record(row, StepRun) for row in rows)
 
     def put_steps(self, steps: Iterable[StepRun]) -> None:
         """Replace step runs by those of the same id."""
-        rows = [{f"new_{name}": value for name, value in _values(step).items()} for step in steps]
+        rows = [{f"new_{name}": value for name, value in values(step).items()} for step in steps]
         if rows:
             self._connection.execute(_REPLACE_STEP, rows)
 
     def add_steps(self, steps: list[StepRun]) -> None:
         """Enter step runs."""
         if steps:
-            self._connection.execute(STEP.insert(), [{"project": self._project, **_values(step)} for step in steps])
+            self._connection.execute(STEP.insert(), [{"project": self._project, **values(step)} for step in steps])
 
     def update_step(self, step: str, **values: Any) -> None:
         """Change fields of a step run."""
-        self._connection.execute(STEP.update().where(STEP.c.id == step).values(**_plain(values)))
+        self._connection.execute(STEP.update().where(STEP.c.id == step).values(**plain(values)))
 
     def remove_steps(self, steps: list[str]) -> None:
         """Forget step runs that a changed plan no longer has."""
-        self._connection.execute(STEP.delete().where(STEP.c.project == self._project, STEP.c.id.in_(steps)))
+        if steps:
+            self._connection.execute(STEP.delete().where(STEP.c.project == self._project, STEP.c.id.in_(steps)))
 
     def step(self, run: str, key: str) -> StepRun:
         """One step of a pipeline run. Raises NotFound."""
@@ -303,11 +296,23 @@ class PipelineStore:
         if row is None:
             known = ", ".join(step.key for step in self.steps(run)) or "none"
             raise NotFound(f"Pipeline run {run} has no step {key!r}.", code="pipelines.no_step", hint=f"It has: {known}.")
-        return _record(row, StepRun)
+        return record(row, StepRun)
+
+    def add_items(self, items: list[StepItem]) -> None:
+        """Enter ended items of maps."""
+        if items:
+            self._connection.execute(ITEM.insert(), [{"project": self._project, **values(item)} for item in items])
+
+    def items(self, step_run: str, *, status: ItemStatus | None = None, after: int = -1, limit: int | None = None) -> tuple[StepItem, ...]:
+        """Ended items of a map, by position."""
+        query = select(ITEM).where(ITEM.c.project == self._project, ITEM.c.step_run == step_run, ITEM.c.position > after)
+        query = query if status is None else query.where(ITEM.c.status == status)
+        rows = self._connection.execute(query.order_by(ITEM.c.position).limit(limit)).mappings()
+        return tuple(record(row, StepItem) for row in rows)
 
     def add_attempt(self, attempt: StepAttempt) -> None:
         """Enter an attempt."""
-        self._connection.execute(_ADD_ATTEMPT, {"project": self._project, **_values(attempt)})
+        self._connection.execute(_ADD_ATTEMPT, {"project": self._project, **values(attempt)})
 
     def update_attempt(self, attempt: str, **values: Any) -> None:
         """Change fields of an attempt."""
@@ -315,29 +320,31 @@ class PipelineStore:
 
     def attempts(self, run: str) -> tuple[StepAttempt, ...]:
         """Attempts at the steps of a pipeline run, in order."""
-        query = (
-            select(ATTEMPT).join(STEP, STEP.c.id == ATTEMPT.c.step_run).where(STEP.c.project == self._project, STEP.c.pipeline_run == run)
-        )
-        return tuple(_record(row, StepAttempt) for row in self._connection.execute(query.order_by(ATTEMPT.c.id)).mappings())
+        of_run = "step_run IN (SELECT id FROM step_run WHERE project = ? AND pipeline_run = ?)"
+        rows = _ATTEMPT.rows(self._connection, of_run, (self._project, run), tail="ORDER BY id")
+        return tuple(record(row, StepAttempt) for row in rows)
 
     def cached(self, keys: list[str]) -> dict[str, CacheEntry]:
         """What the cache holds under these keys."""
         rows = self._connection.execute(_CACHED, {"in_project": self._project, "keys": keys}).mappings()
-        return {row["cache_key"]: _cache_entry(row) for row in rows}
+        return {row["cache_key"]: cache_entry(row) for row in rows}
 
     def recently_cached(self, pipeline: str, runs: int = 2) -> dict[str, CacheEntry]:
         """What the cache holds of the newest ended runs of a pipeline: most of what its next run will ask for."""
-        newest = select(RUN.c.id).where(RUN.c.project == self._project, RUN.c.pipeline == pipeline, RUN.c.status == "succeeded")
-        chosen = newest.order_by(RUN.c.id.desc()).limit(runs).subquery()
-        query = select(CACHE).join(STEP, STEP.c.cache_key == CACHE.c.cache_key).join(chosen, STEP.c.pipeline_run == chosen.c.id)
-        rows = self._connection.execute(query.where(CACHE.c.project == self._project)).mappings()
-        return {row["cache_key"]: _cache_entry(row) for row in rows}
-
-    def nearest_cached(self, step: str) -> CacheEntry | None:
-        """The newest entry of a step, to tell what has changed since."""
-        query = select(CACHE).where(CACHE.c.project == self._project, CACHE.c.step == step).order_by(CACHE.c.created_at.desc()).limit(1)
-        row = self._connection.execute(query).mappings().first()
-        return None if row is None else _cache_entry(row)
+        key = (self._project, pipeline)
+        newest = _RUN.rows(
+            self._connection,
+            "project = ? AND pipeline = ? AND status = 'succeeded'",
+            key,
+            tail=f"ORDER BY id DESC LIMIT {runs}",
+            columns=("id",),
+        )
+        if not newest:
+            return {}
+        marks = ", ".join("?" * len(newest))
+        keys = f"project = ? AND cache_key IN (SELECT cache_key FROM step_run WHERE pipeline_run IN ({marks}))"  # noqa: S608 - question marks
+        rows = _CACHED_ROW.rows(self._connection, keys, (self._project, *(row["id"] for row in newest)))
+        return {row["cache_key"]: cache_entry(row) for row in rows}
 
     def keep(self, entry: CacheEntry, *, step: str, now: datetime) -> None:
         """Put outputs under their key, in place of older ones."""
@@ -353,90 +360,13 @@ class PipelineStore:
         if self._connection.execute(_REPLACE_CACHED, {f"new_{name}": value for name, value in values.items()}).rowcount == 0:
             self._connection.execute(_ADD_CACHED, values)
 
-    def add_trigger(self, trigger: Trigger) -> None:
-        """Enter a trigger."""
-        self._connection.execute(TRIGGER.insert().values(project=self._project, **_values(trigger)))
 
-    def find_trigger(self, name: str) -> Trigger | None:
-        """A trigger by name."""
-        row = self._connection.execute(select(TRIGGER).where(TRIGGER.c.project == self._project, TRIGGER.c.name == name)).mappings().first()
-        return None if row is None else _record(row, Trigger)
-
-    def trigger(self, name: str) -> Trigger:
-        """A trigger by name. Raises NotFound."""
-        found = self.find_trigger(name)
-        if found is None:
-            raise NotFound(f"There is no trigger {name!r}.", code="pipelines.no_trigger", hint="`rung trigger list` shows them.")
-        return found
-
-    def triggers(self, kind: TriggerKind | None = None) -> tuple[Trigger, ...]:
-        """Triggers by name."""
-        query = select(TRIGGER).where(TRIGGER.c.project == self._project).order_by(TRIGGER.c.name)
-        query = query if kind is None else query.where(TRIGGER.c.kind == kind)
-        return tuple(_record(row, Trigger) for row in self._connection.execute(query).mappings())
-
-    def update_trigger(self, trigger: str, **values: Any) -> None:
-        """Change fields of a trigger."""
-        self._connection.execute(TRIGGER.update().where(TRIGGER.c.id == trigger).values(**values))
-
-    def remove_trigger(self, trigger: str) -> None:
-        """Remove a trigger."""
-        self._connection.execute(TRIGGER.delete().where(TRIGGER.c.id == trigger))
-
-    def find_fire(self, trigger: str, cause: str) -> TriggerFire | None:
-        """What a trigger answered to a cause."""
-        row = self._connection.execute(select(FIRE).where(FIRE.c.trigger == trigger, FIRE.c.cause == cause)).mappings().first()
-        return None if row is None else _record(row, TriggerFire)
-
-    def add_fire(self, fire: TriggerFire) -> None:
-        """Record that a trigger was called upon."""
-        self._connection.execute(FIRE.insert().values(project=self._project, **_values(fire)))
-
-    def fires(self, trigger: str | None, limit: int) -> tuple[TriggerFire, ...]:
-        """When triggers were called upon, newest first."""
-        query = select(FIRE).where(FIRE.c.project == self._project).order_by(FIRE.c.id.desc()).limit(limit)
-        query = query if trigger is None else query.where(FIRE.c.trigger == trigger)
-        return tuple(_record(row, TriggerFire) for row in self._connection.execute(query).mappings())
-
-    def add_reproduction(self, reproduction: Reproduction) -> None:
-        """Enter a reproduction."""
-        self._connection.execute(REPRODUCTION.insert().values(project=self._project, **_values(reproduction)))
-
-    def reproductions(self, run: str | None, limit: int) -> tuple[Reproduction, ...]:
-        """Reproductions, newest first."""
-        query = select(REPRODUCTION).where(REPRODUCTION.c.project == self._project).order_by(REPRODUCTION.c.id.desc()).limit(limit)
-        query = query if run is None else query.where(REPRODUCTION.c.pipeline_run == run)
-        return tuple(_record(row, Reproduction) for row in self._connection.execute(query).mappings())
-
-
-def due_schedules(connection: Connection, now: datetime) -> list[tuple[str, str]]:
-    """Project and name of every schedule that should have fired by now."""
-    query = select(TRIGGER.c.project, TRIGGER.c.name).where(
-        TRIGGER.c.kind == "schedule", TRIGGER.c.paused.is_(False), TRIGGER.c.next_fire <= now
-    )
-    return [(row.project, row.name) for row in connection.execute(query)]
-
-
-_PLAIN_TYPES = (str, int, float, bool, datetime, type(None))
-
-
-def _values(record: Any) -> dict[str, Any]:
-    return _plain({name: getattr(record, name) for name in record.__struct_fields__})
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, _PLAIN_TYPES) else msgspec.to_builtins(value) for name, value in values.items()}
-
-
-def _record(row: Any, kind: type[T]) -> T:
-    plain = {name: row[name] for name in kind.__struct_fields__}  # type: ignore[attr-defined]  # a Struct, see core.records
-    return msgspec.convert(plain, kind)
-
-
-def _cache_entry(row: Any) -> CacheEntry:
+def cache_entry(row: Any) -> CacheEntry:
+    """A row of the cache as a record."""
     return CacheEntry(
         cache_key=row["cache_key"],
         step_run=row["step_run"],
-        outputs=msgspec.convert(row["outputs"], tuple[Artifact, ...]),
+        outputs=msgspec.convert(row["outputs"], prepared(tuple[Artifact, ...])),
         parts=row["parts"],
+        created_at=row["created_at"],
     )

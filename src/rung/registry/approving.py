@@ -11,7 +11,7 @@ from rung.governance.lineage import link, node
 from rung.governance.rules import may
 from rung.governance.store import GovernanceStore
 from rung.registry import approvals as a
-from rung.registry.moving import live_version, store_of, who
+from rung.registry.moving import live_version, store_of
 from rung.registry.records import ModelVersion
 from rung.registry.rules import approval_state
 from rung.registry.store.approvals import ApprovalStore
@@ -22,7 +22,7 @@ from rung.storage.scope import Scope
 def set_approval_rule(request: a.SetApprovalRule, scope: Scope) -> a.ApprovalRule:
     """The rule now in force. Raises NotFound for an unknown model."""
     name = store_of(scope).model(request.model).name
-    rule = a.ApprovalRule(model=name, needed=request.needed, roles=request.roles, set_at=scope.now, set_by=who(scope))
+    rule = a.ApprovalRule(model=name, needed=request.needed, roles=request.roles, set_at=scope.now, set_by=scope.who)
     ApprovalStore(scope.connection, scope.project).set_rule(rule)
     return rule
 
@@ -36,7 +36,7 @@ def get_approval_rule(request: a.GetApprovalRule, scope: Scope) -> a.ApprovalRul
 @handles(a.Approve)
 def approve(request: a.Approve, scope: Scope) -> a.Approval:
     """The approval. Raises NotFound; Denied for who registered it; Conflict when it is not what was looked at."""
-    version, by = _looked_at(scope, request), who(scope)
+    version, by = _looked_at(scope, request), scope.who
     if by == version.created_by:
         raise Denied(
             f"{by!r} registered {version.model}:{version.number} and cannot approve it.",
@@ -53,13 +53,13 @@ def approve(request: a.Approve, scope: Scope) -> a.Approval:
 @handles(a.Reject)
 def reject(request: a.Reject, scope: Scope) -> a.Approval:
     """The rejection. Raises NotFound; Conflict when it is not what was looked at."""
-    return _said(scope, _looked_at(scope, request), who(scope), request.comment, rejected=True)
+    return _said(scope, _looked_at(scope, request), scope.who, request.comment, rejected=True)
 
 
 @handles(a.RevokeApproval)
 def revoke_approval(request: a.RevokeApproval, scope: Scope) -> a.Approval:
     """The approval or rejection, taken back. Raises NotFound, Denied for somebody else's."""
-    store, by = ApprovalStore(scope.connection, scope.project), who(scope)
+    store, by = ApprovalStore(scope.connection, scope.project), scope.who
     held = store.get(request.id)
     if held.by != by and not may(GovernanceStore(scope.connection).role_of(scope.project, scope.principal), "model:manage"):
         raise Denied(f"It was {held.by!r} who said so.", code="registry.not_yours", hint="Ask them, or a maintainer.")
@@ -81,7 +81,7 @@ def check_approved(scope: Scope, version: ModelVersion) -> None:
     rule, approvals = store.rule(version.model), store.of(version.model, version.number)
     if not rule.needed and not approvals:
         return
-    state = approval_state(rule, approvals, version, scope.now, asking=who(scope))
+    state = approval_state(rule, approvals, version, scope.now, asking=scope.who)
     if state.rejected_by:
         raise Conflict(
             f"{version.model}:{version.number} is rejected. {state.missing}",

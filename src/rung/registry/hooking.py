@@ -13,7 +13,6 @@ from rung.core.ids import new_id
 from rung.core.records import Empty, Page
 from rung.core.requests import handles
 from rung.registry import webhooks as w
-from rung.registry.moving import who
 from rung.registry.notifying import message, notify
 from rung.registry.posting import Reply, checked_address, post, signature
 from rung.registry.store.webhooks import WebhookStore
@@ -40,7 +39,7 @@ def create_webhook(request: w.CreateWebhook, scope: Scope) -> Callable[[Scope], 
     def save(inside: Scope) -> w.Webhook:
         made = w.Webhook(
             id=new_id(), name=request.name, url=request.url, events=tuple(dict.fromkeys(request.events)), status=request.status,
-            signed=request.secret is not None, created_at=inside.now, created_by=who(inside), updated_at=inside.now,
+            signed=request.secret is not None, created_at=inside.now, created_by=inside.who, updated_at=inside.now,
             description=request.description,
         )  # fmt: skip
         _store(inside).add(made, request.secret or "")

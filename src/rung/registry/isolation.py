@@ -21,6 +21,7 @@ from rung.core.errors import Unavailable
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _BENEATH = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
+_CHANGE_BELOW = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 13  # remove folders and files, make folders and files, move between folders
 _OLDEST = 3  # the first that holds back truncation too
 _FILES, _WITH_DEVICES = (1 << 15) - 1, (1 << 16) - 1
 _TCP, _SCOPES = 0b11, 0b11
@@ -48,6 +49,13 @@ _LET_THROUGH = {
         134, 135, 139, 132, 128, 93, 94,
     ),
 }  # fmt: skip
+# for who has a scratch folder, to run libraries at large in. Changing folders, Landlock says where: mkdir mkdirat rmdir unlink unlinkat
+# rename renameat renameat2; and waiting on what is open already, which Polars' threads do: epoll_create1 epoll_ctl epoll_wait
+# epoll_pwait eventfd2 poll ppoll select pselect6 pipe pipe2
+_AT_LARGE = {
+    "x86_64": (83, 258, 84, 87, 263, 82, 264, 316, 291, 233, 232, 281, 290, 7, 271, 23, 270, 22, 293),
+    "aarch64": (34, 35, 38, 276, 20, 21, 22, 19, 73, 72, 59),
+}
 _FCNTL, _IOCTL, _PRLIMIT = {"x86_64": 72, "aarch64": 25}, {"x86_64": 16, "aarch64": 29}, {"x86_64": 302, "aarch64": 261}
 _DESCRIPTORS = (0, 1, 2, 3, 1030)  # fcntl: copies and flags of a descriptor; not its owner, to whom signals would go, and no locks
 _TERMINALS = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451)  # ioctl: whether it is a terminal, how wide, how much waits, closing on exec
@@ -60,8 +68,12 @@ _FIRST, _SECOND, _THIRD, _THIRD_UPPER = 16, 24, 32, 36  # where the arguments li
 Rule = tuple[int, int, int, int]
 
 
-def confine(readable: Iterable[Path], writable: Iterable[Path], *, seconds: int, memory_bytes: int, file_bytes: int) -> None:
+def confine(
+    readable: Iterable[Path], writable: Iterable[Path], *, seconds: int, memory_bytes: int, file_bytes: int, scratch: Path | None = None
+) -> None:
     """Give up everything but reading what is named (folders with all below), and writing the named files, which must exist.
+
+    Below ``scratch``, a folder, files and folders may be made, written and removed.
 
     Raises:
         Unavailable: the kernel has no such locks, or another architecture; or this process has other threads already.
@@ -78,11 +90,11 @@ def confine(readable: Iterable[Path], writable: Iterable[Path], *, seconds: int,
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         raise _unable("does not let a process give up privileges")
-    _lock_files(libc, readable, writable)
-    _lock_calls(libc)
+    _lock_files(libc, readable, writable, scratch)
+    _lock_calls(libc, at_large=scratch is not None)
 
 
-def _lock_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> None:
+def _lock_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path], scratch: Path | None) -> None:
     version = libc.syscall(_CREATE_RULESET, None, 0, 1)
     if version < _OLDEST:
         raise _unable("has no Landlock, or one too old to hold back truncation")
@@ -96,6 +108,8 @@ def _lock_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[
         _allow(libc, ruleset, path, _READ_FILE | _READ_DIR | _EXECUTE)  # to map a library is to execute it
     for path in writable:
         _allow(libc, ruleset, path, _READ_FILE | _WRITE_FILE | _TRUNCATE)
+    if scratch is not None:
+        _allow(libc, ruleset, scratch, _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _CHANGE_BELOW)
     if libc.syscall(_RESTRICT_SELF, ruleset, 0):
         raise _unable("refuses to restrict a process")
     os.close(ruleset)
@@ -113,18 +127,18 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
         raise _unable(f"refuses a rule for {path}")
 
 
-def _lock_calls(libc: ctypes.CDLL) -> None:
+def _lock_calls(libc: ctypes.CDLL, *, at_large: bool) -> None:
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         raise _unable(f"is of {machine}, for which no filter is written")
-    program = b"".join(struct.pack("HBBI", *rule) for rule in _program(machine))
+    program = b"".join(struct.pack("HBBI", *rule) for rule in _program(machine, at_large=at_large))
     buffer = ctypes.create_string_buffer(program, len(program))
     held = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     if libc.prctl(_SECCOMP, _FILTER, ctypes.c_char_p(held), 0, 0):
         raise _unable("refuses a system call filter")
 
 
-def _program(machine: str) -> list[Rule]:
+def _program(machine: str, *, at_large: bool) -> list[Rule]:
     """The filter: what is named is let through, all else is refused; a call of another architecture ends the process.
 
     Threads may be started, processes may not; limits may be asked for, of the process itself, and not set.
@@ -133,7 +147,7 @@ def _program(machine: str) -> list[Rule]:
         (_LOAD, 0, 0, _ARCHITECTURE_AT), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_AT), (_AT_LEAST, 0, 1, _FOREIGN_NUMBERS), (_RETURN, 0, 0, _KILL),
     ]  # fmt: skip
-    for call in _LET_THROUGH[machine]:
+    for call in (*_LET_THROUGH[machine], *(_AT_LARGE[machine] if at_large else ())):
         rules += [(_EQUAL, 0, 1, call), (_RETURN, 0, 0, _ALLOW)]
     rules += [(_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _UNKNOWN)]  # its flags lie in memory; the C library then uses clone
     rules += _when(_CLONE[machine], [(_LOAD, 0, 0, _FIRST), (_ANY_BIT, 0, 1, _A_THREAD), (_RETURN, 0, 0, _ALLOW)])

@@ -13,7 +13,6 @@ from rung.data.records import GetVersion as GetDatasetVersion
 from rung.evaluation.records import Evaluation
 from rung.evaluation.store import EvaluationStore
 from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
 from rung.registry import records as r
 from rung.registry.notifying import notify
 from rung.registry.rules import check_labelled, check_servable, default_rules, passed, reasons
@@ -90,11 +89,10 @@ def list_verdicts(request: r.ListVerdicts, scope: Scope) -> tuple[r.Verdict, ...
 
 def _looked_up(scope: Scope, model: str, number: int) -> tuple[r.ModelVersion, r.GateRules, str]:
     store = RegistryStore(scope.connection, scope.project)
-    principal = GovernanceStore(scope.connection).find_principal(scope.principal)
     version = store.version(model, number)
     check_servable(version)
     check_labelled(version)
-    return version, store.find_rules(model) or default_rules(model), principal.name if principal else scope.principal
+    return version, store.find_rules(model) or default_rules(model), scope.who
 
 
 def _dataset(scope: Scope, name: str, number: int | None) -> DatasetVersion:

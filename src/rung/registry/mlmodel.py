@@ -21,9 +21,10 @@ from rung.core.records import Count, Digest, Id, Line, Name, Record, replaced
 from rung.core.references import Task
 from rung.registry.bounded_yaml import read_yaml, text_of
 from rung.registry.format import FORMATS, Format, Scorer, Traits, format_of
+from rung.registry.matching import dtype_of, signature_of
 from rung.registry.mlschema import asked_by, example_frame
+from rung.registry.own_code import brings_code
 from rung.registry.packing import WRONG_TASK, example_bytes, nullable_columns, output_fields, tried
-from rung.registry.predictor import dtype_of, signature_of
 from rung.registry.records import Class, Field, ModelFile, Signature
 
 MLMODEL = "MLmodel"
@@ -169,7 +170,7 @@ def _source(flavors: Mapping[str, dict[str, Any]], folder: Folder, read: Read, u
         held = tuple(ModelFile(path=own, digest=digest_of(data), size_bytes=len(data)) for own, data in made.items())
         return replace(_read(name, FORMATS.get(name), made, held), made=made)
     found = format_of(path)
-    if found is None:
+    if found is None or brings_code(FORMATS.get(found[0])):
         raise _no_reader(path, flavor)
     name, ending = found
     kind = FORMATS.get(name)

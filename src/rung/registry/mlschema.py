@@ -11,7 +11,7 @@ import polars as pl
 
 from rung.core.errors import Invalid
 from rung.registry.format import Traits, columns_f
-from rung.registry.predictor import dtype_of
+from rung.registry.matching import dtype_of
 from rung.registry.records import Field
 
 _MOST_COLUMNS = 10_000

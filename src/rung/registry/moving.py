@@ -6,18 +6,11 @@ from rung.core.errors import NotFound
 from rung.core.ids import new_id
 from rung.core.records import replaced
 from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
 from rung.registry import records as r
 from rung.registry.notifying import notify
 from rung.registry.store import ApprovalStore, RegistryStore
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
-
-
-def who(scope: Scope) -> str:
-    """Name of the principal who asks."""
-    principal = GovernanceStore(scope.connection).find_principal(scope.principal)
-    return principal.name if principal else scope.principal
 
 
 def store_of(scope: Scope) -> RegistryStore:
@@ -54,7 +47,7 @@ def enter_model(scope: Scope, model: r.Model) -> r.Model:
 
 def enter_version(scope: Scope, draft: r.ModelVersion, *, gated: bool = True) -> r.ModelVersion:
     """Save a draft as the next version of its model, which is made if there is none, with the lineage of what it came from."""
-    store, by = store_of(scope), who(scope)
+    store, by = store_of(scope), scope.who
     model = store.find_model(draft.model)
     if model is None:
         model = enter_model(
@@ -114,7 +107,7 @@ def moved(scope: Scope, model: str, alias: str, number: int | None, reason: str 
     return move_alias(
         scope,
         r.AliasMove(
-            id=new_id(), model=model, alias=alias, number=number, previous=held, at=scope.now, by=who(scope), reason=reason
+            id=new_id(), model=model, alias=alias, number=number, previous=held, at=scope.now, by=scope.who, reason=reason
         ),
     )  # fmt: skip
 

@@ -9,10 +9,10 @@ from rung.core.requests import handles
 from rung.evaluation.store import EvaluationStore
 from rung.governance.rules import may
 from rung.governance.store import GovernanceStore
-from rung.registry import finding, hooking, importing, judging, purging, registering, retiring, staging  # noqa: F401 - they register their handlers
+from rung.registry import engine_verbs, finding, hooking, importing, judging, purging, registering, retiring, staging  # noqa: F401 - they register their handlers
 from rung.registry import records as r
 from rung.registry.approving import check_approved
-from rung.registry.moving import enter_model, live_version, move_alias, who
+from rung.registry.moving import enter_model, live_version, move_alias
 from rung.registry.notifying import notify
 from rung.registry.rules import PROTECTED, card, check_free, check_promotion, default_rules, merged
 from rung.registry.store import RegistryStore
@@ -27,7 +27,7 @@ def create_model(request: r.CreateModel, scope: Scope) -> r.Model:
         raise AlreadyExists(f"Model {request.name!r} exists.", code="registry.model_exists", hint="Choose another name.")
     model = r.Model(
         id=new_id(), name=request.name, task=request.task, description=request.description, tags=request.tags,
-        created_at=scope.now, created_by=who(scope), updated_at=scope.now, gated=request.gated,
+        created_at=scope.now, created_by=scope.who, updated_at=scope.now, gated=request.gated,
     )  # fmt: skip
     return enter_model(scope, model)
 
@@ -85,7 +85,7 @@ def promote(request: r.Promote, scope: Scope) -> r.AliasMove:
     verdict = next(iter(store.verdicts(request.model, request.number, limit=1)), None)
     if request.override_reason and not may(GovernanceStore(scope.connection).role_of(scope.project, scope.principal), "model:override"):
         raise Denied(
-            f"{who(scope)!r} may not promote past the gates: it needs model:override.",
+            f"{scope.who!r} may not promote past the gates: it needs model:override.",
             code="registry.no_override",
             hint="Ask a maintainer, or let the gates decide.",
         )
@@ -93,7 +93,7 @@ def promote(request: r.Promote, scope: Scope) -> r.AliasMove:
     check_approved(scope, version)
     return move_alias(
         scope, r.AliasMove(
-            id=new_id(), model=request.model, alias=request.alias, number=request.number, previous=held, at=scope.now, by=who(scope),
+            id=new_id(), model=request.model, alias=request.alias, number=request.number, previous=held, at=scope.now, by=scope.who,
             reason=request.reason, verdict=verdict.id if verdict else None, override_reason=request.override_reason or "",
         ),
     )  # fmt: skip
@@ -114,7 +114,7 @@ def set_alias(request: r.SetAlias, scope: Scope) -> r.AliasMove:
     return move_alias(
         scope, r.AliasMove(
             id=new_id(), model=request.model, alias=request.alias, number=request.number, previous=previous, at=scope.now,
-            by=who(scope), reason=request.reason,
+            by=scope.who, reason=request.reason,
         ),
     )  # fmt: skip
 
@@ -127,7 +127,7 @@ def remove_alias(request: r.RemoveAlias, scope: Scope) -> Empty:
     held = store.alias(request.model, request.alias)
     move_alias(
         scope, r.AliasMove(
-            id=new_id(), model=request.model, alias=request.alias, number=None, previous=held, at=scope.now, by=who(scope),
+            id=new_id(), model=request.model, alias=request.alias, number=None, previous=held, at=scope.now, by=scope.who,
             reason=request.reason,
         ),
     )  # fmt: skip
@@ -163,7 +163,7 @@ def set_gate_rules(request: r.SetGateRules, scope: Scope) -> r.GateRules:
     store = _store(scope)
     rules = r.GateRules(
         model=store.model(request.model).name, rules=request.rules, slices=request.slices, dataset=request.dataset, set_at=scope.now,
-        set_by=who(scope),
+        set_by=scope.who,
     )  # fmt: skip
     store.set_rules(rules)
     store.change_model(rules.model, gated=True, updated_at=scope.now)

@@ -14,8 +14,10 @@ import polars as pl
 
 from rung.core.errors import Invalid, RungError
 from rung.core.references import Task
-from rung.registry.format import FORMATS, Scorer, Traits, format_for, format_of, opened, plain_class
-from rung.registry.predictor import UNSCORABLE, signature_of
+from rung.pipelines.artifacts import Dataset, Model
+from rung.registry.format import FORMATS, Format, Scorer, Traits, format_for, format_of, opened, plain_class
+from rung.registry.matching import UNSCORABLE, signature_of
+from rung.registry.own_code import at_home, brings_code
 from rung.registry.records import Class, Field, Signature
 
 _TRIED_ROWS = 200
@@ -49,8 +51,15 @@ def pack(estimator: Any, example: pl.DataFrame, *, task: Task | None = None, for
     """
     if not example.height:
         raise Invalid("The example has no rows.", code="registry.empty_example", hint="Give some rows of the training inputs.")
-    name, files = _written(_as_graph(estimator, example.head(_TRIED_ROWS), task), format)
+    estimator = estimator.estimator if isinstance(estimator, Model) else estimator
+    given = estimator if format is not None else _as_graph(estimator, example.head(_TRIED_ROWS), task)
+    name, files = _written(given, format)
     kind = FORMATS.get(name)
+    with at_home():
+        return _packed(estimator, example, name, files, kind, task)
+
+
+def _packed(estimator: Any, example: pl.DataFrame, name: str, files: dict[str, bytes], kind: Format, task: Task | None) -> Packed:
     traits, load = opened(kind, files)
     found = task or _task(estimator, traits)
     scorer = load(found)
@@ -58,7 +67,8 @@ def pack(estimator: Any, example: pl.DataFrame, *, task: Task | None = None, for
     scores = tried(scorer, head)
     classes = _classes(estimator, found, traits, scores)
     nullable = frozenset(nullable_columns(scorer, head.head(2)))
-    _same_as(estimator, head, found, scores)
+    if not brings_code(kind):
+        _same_as(estimator, head, found, scores)
     signature = signature_of(example, output_fields(found, classes), nullable)
     return Packed(name, files, signature, found, classes, _libraries(kind.libraries), example_bytes(example))
 
@@ -92,7 +102,7 @@ def _as_graph(estimator: Any, example: pl.DataFrame, task: Task | None) -> Any:
 
 def _written(estimator: Any, format: str | None) -> tuple[str, dict[str, bytes]]:
     """Format and files of an estimator, or of a model's file given by its path. Raises Invalid."""
-    if not isinstance(estimator, Path):
+    if not isinstance(estimator, Path) or estimator.is_dir():
         name = format or format_for(estimator)
         return name, FORMATS.get(name).save(estimator)
     found = format_of(estimator)
@@ -106,7 +116,9 @@ def _written(estimator: Any, format: str | None) -> tuple[str, dict[str, bytes]]
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
-    """A Polars frame of a Polars, pandas or Arrow one, or of a Parquet or CSV file. Raises Invalid."""
+    """A Polars frame of a Polars, pandas or Arrow one, of a Dataset, or of a Parquet or CSV file. Raises Invalid."""
+    if isinstance(frame, Dataset):
+        return frame.polars
     if isinstance(frame, Path):
         return _read(frame)
     if isinstance(frame, pl.DataFrame):

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
-from rung.registry.format import Scorer
-from rung.registry.records import Class, Field, Signature
+from rung.registry.records import Class, Signature
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from rung.registry.format import Scorer
+    from rung.registry.program import Program
+    from rung.stats.ensembles import Alone
 
 Extra = Literal["refuse", "drop"]
-_TEXT = ("String", "Categorical", "Enum")
-# what libraries raise for rows they cannot use
-UNSCORABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, ArithmeticError, pl.exceptions.PolarsError)
+Floats = NDArray[np.float64]
+_NUMBERS = ("Float", "Int", "UInt", "Boolean")
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A version ready to answer. It holds no state, so threads may share it."""
+    """A version ready to answer. It holds no state, so threads may share it.
+
+    ``engine`` names what scores: "native" is the model's own library. ``score_matrix``, of a compiled engine and of a library that
+    answers to it as to frames: float64 of shape (n, inputs) in the signature's order, C-contiguous, NaN where a value is missing, to
+    the scores; it checks no nulls and no types.
+    One for texts gives ``score_columns`` instead: a list of values for each input, None where one is missing.
+    ``cost_us`` is what one row takes, in microseconds; ``program`` the compiled one, for who wants to look into it; ``alone`` the one
+    model of Rung's compiled part that scores a matrix as it comes, where nothing else is done.
+    """
 
     model: str
     number: int
@@ -34,8 +45,28 @@ class Predictor:
     classes: tuple[Class, ...]
     threshold: float | None
     scorer: Scorer
+    engine: str = "native"
+    score_matrix: Callable[[Floats], Floats] | None = None
+    score_columns: Callable[[Sequence[Sequence[Any]]], Floats] | None = None
+    cost_us: float = 1000.0
+    program: Program | None = None
+    alone: Alone | None = None
 
-    def predict_scores(self, frame: pl.DataFrame, *, extra: Extra = "refuse") -> NDArray[np.float64]:
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        """A compiled one travels to other processes as its program: what scores holds addresses of this process."""
+        if self.program is None:
+            return super().__reduce_ex__(protocol)
+        from rung.registry.compiled import program_predictor  # noqa: PLC0415 - it imports this module
+
+        told = ("model", "number", "digest", "signature", "task", "classes", "threshold")
+        return program_predictor, ({name: getattr(self, name) for name in told}, self.program)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether every input is a number or a truth value, so that rows can be a matrix."""
+        return all(field.dtype.startswith(_NUMBERS) for field in self.signature.inputs)
+
+    def predict_scores(self, frame: pl.DataFrame, *, extra: Extra = "refuse") -> Floats:
         """Scores of the rows: P(positive) of shape (n,), P(class) of shape (n, k), or values of shape (n,).
 
         Raises:
@@ -43,148 +74,30 @@ class Predictor:
                 model was never given a null, all of them named; or the model itself refuses a value, say a category it
                 never met.
         """
+        from rung.registry.matching import UNSCORABLE, matched  # noqa: PLC0415 - Polars only for those who ask with frames
+
         asked = matched(frame, self.signature, extra=extra)
         if not asked.height:
             return np.zeros((0, len(self.classes))) if self.task == "multiclass" else np.zeros(0)
         try:
             return self.scorer(asked)
         except UNSCORABLE as error:
-            raise Invalid(
-                f"{self.model}:{self.number} cannot score these rows: {' '.join(str(error).split())[:300]}",
-                code="registry.unscorable",
-                hint="Send values of the kind it was fitted on.",
-            ) from None
+            raise unscorable(self.model, self.number, error) from None
 
 
-def matched(frame: pl.DataFrame, signature: Signature, *, extra: Extra = "refuse") -> pl.DataFrame:
-    """The frame's columns in the signature's order and types; an optional column that is not there is null.
-
-    Integers become floats, whole floats integers, and texts in ISO 8601 times or dates; nothing else changes its type.
-
-    Raises:
-        Invalid: naming every fault at once, with its column.
-    """
-    wanted = {field.name: field for field in signature.inputs}
-    missing = [name for name, field in wanted.items() if name not in frame.columns and not field.optional]
-    surplus = [name for name in frame.columns if name not in wanted] if extra == "refuse" else []
-    faults = [f"missing {', '.join(missing)}"] if missing else []
-    faults += [f"unknown {', '.join(surplus)}"] if surplus else []
-    columns = []
-    for field in signature.inputs:
-        if field.name in frame.columns:
-            column, fault = _column(frame[field.name], field)
-            columns.append(column)
-            faults += [fault] if fault else []
-        elif field.optional:
-            columns.append(pl.Series(field.name, [None] * frame.height, dtype=dtype_of(field.dtype)))
-    if faults:
-        raise Invalid(
-            f"The input does not match the model's signature: {'; '.join(faults)}.",
-            code="registry.bad_input",
-            hint=f"It takes {', '.join(f'{f.name}: {f.dtype}' for f in signature.inputs)}.",
-        )
-    return pl.DataFrame(columns)
+def unscorable(model: str, number: int, error: Exception) -> Invalid:
+    """What a caller is told whose rows a model refused."""
+    return Invalid(
+        f"{model}:{number} cannot score these rows: {' '.join(str(error).split())[:300]}",
+        code="registry.unscorable",
+        hint="Send values of the kind it was fitted on.",
+    )
 
 
-def _column(column: pl.Series, field: Field) -> tuple[pl.Series, str]:
-    found, value = _converted(column, field)
-    if found is None:
-        given = f"{field.name} is {column.dtype}" if value is None else f"{field.name} holds {str(value)[:100]!r}"
-        return column, f"{given}, not {field.dtype}" if value is None else f"{given}, which is no {_kind(field)}"
-    empty = found.null_count() + (int(found.is_nan().sum()) if found.dtype.is_float() else 0)
-    if empty and not field.nullable:
-        return found, f"{field.name} has {empty} null{'s' if empty > 1 else ''}, which the model does not take"
-    return found, ""
+def __getattr__(name: str) -> Any:
+    """What stands in ``matching``, for those who ask here: Polars is loaded only then."""
+    if name in {"matched", "dtype_of", "signature_of", "UNSCORABLE"}:
+        from rung.registry import matching  # noqa: PLC0415 - see above
 
-
-def _kind(field: Field) -> str:
-    if field.dtype.startswith("Datetime"):
-        return "time in ISO 8601"
-    return "date in ISO 8601" if field.dtype == "Date" else field.dtype
-
-
-def _converted(column: pl.Series, field: Field) -> tuple[pl.Series | None, Any]:
-    """The column in the field's type when nothing is lost by it; else None, and the first value that would be, if it is one value's fault."""
-    given, wanted = str(column.dtype), field.dtype
-    if given == wanted or (given.startswith(_TEXT[1:]) and wanted.startswith(_TEXT[1:])):
-        return column, None
-    target = dtype_of(wanted)
-    if column.dtype == pl.Null:
-        return column.cast(target), None
-    if target.is_numeric() and column.dtype.is_numeric():
-        return _same_numbers(column, target)
-    if given.startswith(_TEXT) and wanted.startswith(_TEXT):
-        return column.cast(target, strict=False), None
-    if target.is_temporal():
-        return _times(column, target)
-    return None, None
-
-
-def _same_numbers(column: pl.Series, target: pl.DataType) -> tuple[pl.Series | None, Any]:
-    """The numbers in another type: rounded where that is of floats, but never cut, nor made infinite."""
-    cast, before = column.cast(target, strict=False), column.cast(pl.Float64)
-    after = cast.cast(pl.Float64)
-    kept = (after.is_finite() == before.is_finite()) if target.is_float() else (after == before) | before.is_nan()
-    lost = (cast.is_null() & column.is_not_null()) | ~kept.fill_null(value=True)
-    return (None, column.filter(lost)[0]) if lost.any() else (cast, None)
-
-
-def _times(column: pl.Series, target: pl.DataType) -> tuple[pl.Series | None, Any]:
-    """Times or dates from texts in ISO 8601, from dates, or in another unit. A zone is taken from a text or kept, never guessed away."""
-    zone = getattr(target, "time_zone", None)
-    if column.dtype == pl.String and isinstance(target, (pl.Datetime, pl.Date)):
-        cast = pl.Series(column.name, [_instant(text, zone) for text in column.to_list()], dtype=pl.Datetime("us", zone and "UTC"))
-        cast = cast.dt.convert_time_zone(zone) if zone else cast
-        lost = cast.is_null() & column.is_not_null()
-        if isinstance(target, pl.Date):
-            lost |= (cast.dt.truncate("1d") != cast).fill_null(value=False)
-        return (None, column.filter(lost)[0]) if lost.any() else (cast.cast(target), None)
-    if isinstance(target, pl.Datetime) and column.dtype == pl.Date:
-        plain = column.cast(pl.Datetime(target.time_unit))
-        return plain.dt.replace_time_zone(zone) if zone else plain, None
-    if isinstance(target, pl.Datetime) and isinstance(column.dtype, pl.Datetime):
-        return (column.cast(target) if (column.dtype.time_zone is None) == (zone is None) else None), None
-    return None, None
-
-
-def _instant(text: str | None, zone: str | None) -> datetime | None:
-    """What a text in ISO 8601 says, in UTC where a zone is asked for, else without; None for any other text."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text.strip())
-        if found.tzinfo is not None:
-            return found.astimezone(UTC) if zone else found.astimezone(UTC).replace(tzinfo=None)
-        return found.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if zone else found
-    except (ValueError, OverflowError, ZoneInfoNotFoundError):
-        return None
-
-
-def dtype_of(name: str) -> pl.DataType:
-    """The Polars type a signature names."""
-    simple = {
-        "Boolean": pl.Boolean(), "String": pl.String(), "Categorical": pl.Categorical(), "Date": pl.Date(), "Time": pl.Time(),
-        "Float32": pl.Float32(), "Float64": pl.Float64(), "Int8": pl.Int8(), "Int16": pl.Int16(), "Int32": pl.Int32(),
-        "Int64": pl.Int64(), "UInt8": pl.UInt8(), "UInt16": pl.UInt16(), "UInt32": pl.UInt32(), "UInt64": pl.UInt64(),
-    }  # fmt: skip
-    if name in simple:
-        return simple[name]
-    if name.startswith("Datetime"):
-        zone = None if "time_zone=None" in name or "time_zone" not in name else name.split("time_zone='")[1].split("'", maxsplit=1)[0]
-        return pl.Datetime("ms" if "'ms'" in name else "ns" if "'ns'" in name else "us", zone)
-    if name.startswith(("Categorical", "Enum")):
-        return pl.Categorical()
-    raise Invalid(f"A model cannot take a column of type {name}.", code="registry.bad_dtype", hint=f"Use one of {', '.join(simple)}.")
-
-
-def signature_of(frame: pl.DataFrame, outputs: tuple[Field, ...], nullable: frozenset[str] = frozenset()) -> Signature:
-    """The signature of an example: its columns in order; nullable are those named, and those that hold a null."""
-    inputs = []
-    for column in frame.get_columns():
-        try:
-            dtype_of(str(column.dtype))
-        except Invalid as error:
-            raise Invalid(f"{column.name}: {error.message}", code=error.code, hint=error.hint) from None
-        holds = column.null_count() > 0 or (column.dtype.is_float() and bool(column.is_nan().any()))
-        inputs.append(Field(name=column.name, dtype=str(column.dtype), nullable=holds or column.name in nullable))
-    return Signature(inputs=tuple(inputs), outputs=outputs)
+        return getattr(matching, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

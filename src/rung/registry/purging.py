@@ -21,7 +21,7 @@ def purge_versions(scope: Scope, before: datetime) -> int:
     store = store_of(scope)
     gone = [version for version in store.retired_before(before, _AT_ONCE) if not store.holders(version.model, version.number)]
     for version in gone:
-        store.complete_version(replaced(version, files=(), input_example="", unservable=_GONE, purged=True))
+        store.complete_version(replaced(version, files=(), input_example="", unservable=_GONE, purged=True, engine=None))
         store.change_version(version.model, version.number, digest="")
     return len(gone)
 

@@ -12,6 +12,7 @@ from rung.core.notebook import facts_html
 from rung.core.records import Count, Digest, Empty, Id, Instant, Int64, Key, Line, ModelName, Name, Number, Page, Record, Text
 from rung.core.references import DatasetUse, LockDigest, Task
 from rung.core.requests import Effect, Request
+from rung.registry.engine_records import ServingEngine as ServingEngine
 
 CHAMPION = "champion"
 STAGED: tuple[str, ...] = ("staging", "production")
@@ -75,7 +76,7 @@ class Model(Record):
 
     def _repr_html_(self) -> str:
         """How a notebook shows a model."""
-        about = {"task": self.task, "versions": self.versions, "newest": self.newest, "about": self.description[:300]}
+        about: dict[str, Any] = {"task": self.task, "versions": self.versions, "newest": self.newest, "about": self.description[:300]}
         return facts_html(self.name, {"model": about, "aliases": self.aliases, "tags": self.tags})
 
 
@@ -84,8 +85,7 @@ class ModelVersion(Record):
 
     ``classes`` are the label values in the order of the scores; for binary tasks the second is the positive one.
     ``digest`` covers files, format, signature, classes and threshold, so equal digests answer alike.
-    Of a version logged elsewhere perhaps only its ``source`` is known: then it has no format, no files, no task and no
-    label, and ``unservable`` says why it answers nobody; it is empty for a version that can be loaded.
+    ``engine``: what serves it, if it was compiled. One logged elsewhere may have a ``source`` only; ``unservable`` says so.
     """
 
     id: Id
@@ -123,6 +123,7 @@ class ModelVersion(Record):
     aliases: tuple[str, ...] = ()
     deleted_at: Instant | None = None
     purged: bool = False
+    engine: ServingEngine | None = None
 
     @property
     def known_task(self) -> Task:
@@ -137,13 +138,12 @@ class ModelVersion(Record):
 
     def _repr_html_(self) -> str:
         """How a notebook shows a version."""
-        about = {
-            "task": self.task, "label": self.label, "format": self.format, "aliases": ", ".join(self.aliases), "digest": self.digest[:20],
-            "bytes": self.size_bytes, "about": self.description[:300],
-        }  # fmt: skip
-        told = {"cannot be served": self.unservable} if self.unservable else {}
-        inputs = {field.name: field.dtype for field in self.signature.inputs}
-        return facts_html(f"{self.model}:{self.number}", {"version": about | told, "inputs": inputs, "tags": self.tags})
+        about: dict[str, Any] = {"task": self.task, "label": self.label, "format": self.format, "aliases": ", ".join(self.aliases)}
+        about |= {"digest": self.digest[:20], "bytes": self.size_bytes, "about": self.description[:300]}
+        about |= {"cannot be served": self.unservable} if self.unservable else {}
+        groups: dict[str, Any] = {"version": about, "inputs": {field.name: field.dtype for field in self.signature.inputs}}
+        facts = groups | {"tags": self.tags}
+        return facts_html(f"{self.model}:{self.number}", facts)
 
 
 class AliasMove(Record):

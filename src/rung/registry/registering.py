@@ -12,7 +12,7 @@ from rung.core.records import replaced
 from rung.core.requests import handles
 from rung.registry import logged as lg
 from rung.registry import records as r
-from rung.registry.loading import load
+from rung.registry.engine_verbs import compiled_version
 from rung.registry.manifest import EXAMPLE, MANIFEST, read_manifest
 from rung.registry.moving import enter_version, live_version, store_of
 from rung.registry.notifying import notify
@@ -42,7 +42,7 @@ def register_version(request: r.RegisterVersion, scope: Scope) -> Callable[[Scop
         id=new_id(), number=1, digest=version_digest(request), size_bytes=sum(file.size_bytes for file in request.files),
         created_at=scope.now, created_by="", **{name: getattr(request, name) for name in (*fields, *origin)},
     )  # fmt: skip
-    load(scope.blobs, draft)
+    draft = compiled_version(scope, draft)
     if request.logged_model is not None:
         logged = scope.read(lambda inside: LoggedStore(inside.connection, inside.project).get(request.logged_model or ""))
         draft = replaced(draft, run_id=request.run_id or logged.run)
@@ -113,8 +113,7 @@ def update_version(request: lg.UpdateVersion, scope: Scope) -> Callable[[Scope],
     """The changed version. Raises NotFound; Conflict for what was said already, Invalid for a task it does not load with."""
     draft = completed(scope.read(lambda inside: live_version(inside, request.model, request.number)), request)
     if request.task is not None and draft.format and draft.unservable:
-        draft = replaced(draft, unservable="")
-        load(scope.blobs, draft)
+        draft = compiled_version(scope, replaced(draft, unservable=""))
     return lambda inside: _update(inside, request, draft)
 
 
@@ -124,7 +123,7 @@ def _update(scope: Scope, request: lg.UpdateVersion, draft: r.ModelVersion) -> r
     again = completed(held, request)
     description = held.description if request.description is None else request.description
     if again != held:
-        store.complete_version(replaced(again, unservable=draft.unservable))
+        store.complete_version(replaced(again, unservable=draft.unservable, engine=draft.engine))
         model = store.model(held.model)
         store.change_model(held.model, task=model.task or again.task)
     store.change_version(
@@ -198,7 +197,17 @@ def _read(scope: Scope, request: lg.RegisterLogged, source: Source, found: _Foun
         scope.blobs.put(data)
     if told.made:
         draft = replaced(draft, tags={**draft.tags, _FROM_PICKLE: "true"})
-    return replaced(draft, digest=version_digest(draft)) if draft.format else draft
+    return _servable(scope, replaced(draft, digest=version_digest(draft))) if draft.format else draft
+
+
+def _servable(scope: Scope, draft: r.ModelVersion) -> r.ModelVersion:
+    """A draft with what serves it, where it can be served at all."""
+    if draft.unservable or draft.task is None:
+        return draft
+    try:
+        return compiled_version(scope, draft)
+    except RungError as error:
+        return replaced(draft, unservable=_line(error))
 
 
 def _ours(scope: Scope, draft: r.ModelVersion, found: _Found) -> r.ModelVersion:
@@ -211,7 +220,7 @@ def _ours(scope: Scope, draft: r.ModelVersion, found: _Found) -> r.ModelVersion:
             libraries=told.libraries, input_example=example.digest if example else "",
         )  # fmt: skip
         check_version(made, None)
-        load(scope.blobs, made)
+        made = compiled_version(scope, made)
     except RungError as error:
         return replaced(draft, unservable=_line(error))
     return replaced(made, digest=version_digest(made))

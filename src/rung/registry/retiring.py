@@ -110,5 +110,5 @@ def _refuse_held(store: RegistryStore, model: str, number: int | None = None) ->
         raise Conflict(
             f"{what} is served by {', '.join(holders)}.",
             code="registry.deployed",
-            hint="Deploy another version there, or `rung deploy remove` it, first.",
+            hint="Deploy another version there first, or stop it: `rung endpoint stop NAME`.",
         )

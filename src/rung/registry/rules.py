@@ -38,6 +38,13 @@ def version_digest(request: RegisterVersion | ModelVersion) -> str:
     return digest_of_value([request.format, request.task, files, request.signature, request.classes, request.threshold])
 
 
+def made_from(version: ModelVersion) -> str:
+    """Digest of what a serving artifact is made from: it serves no version with other files, inputs, task or number of classes."""
+    files = sorted((file.path, file.digest) for file in version.files)
+    inputs = [(field.name, field.dtype) for field in version.signature.inputs]
+    return digest_of_value([version.format, version.task, files, inputs, len(version.classes)])
+
+
 def folder_digest(source: str, files: Iterable[tuple[str, str]]) -> str:
     """Digest of a version that no format reads: its source and the files found there, by path and digest."""
     return digest_of_value([source, sorted(files)])

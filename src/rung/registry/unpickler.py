@@ -27,8 +27,10 @@ def main(folder: Path) -> int:
     answer: dict[str, object]
     answering = folder / ANSWER
     try:
-        limits = {"seconds": _SECONDS, "memory_bytes": _MEMORY, "file_bytes": _FILE}
-        confine([*_libraries(folder), *map(Path, _PLACES), folder / PICKLE], [answering, folder / MADE], **limits)
+        confine(
+            [*_libraries(folder), *map(Path, _PLACES), folder / PICKLE], [answering, folder / MADE],
+            seconds=_SECONDS, memory_bytes=_MEMORY, file_bytes=_FILE,
+        )  # fmt: skip
     except RungError as error:
         answering.write_text(json.dumps({"error": error.message, "hint": error.hint}), encoding="utf-8")
         return 1

@@ -10,13 +10,14 @@ from rung.core.errors import Denied, Invalid
 from rung.core.settings import Settings
 from rung.engine.loop import Engine
 from rung.server.app import build
+from rung.server.calls import calls
 from rung.server.run import LOOPBACK, listening_socket, serve
 
 ADDRESS_FILE = "address"
 
 
 def run(
-    settings: Settings, *, port: int | None, engine: bool, allow_remote: bool, say: Callable[[str], object], inference_only: bool = False,
+    settings: Settings, *, port: int | None, engine: bool, allow_remote: bool, say: Callable[[str], object],
     no_auth: bool = False,
 ) -> None:  # fmt: skip
     """Serve a platform until a signal ends it.
@@ -41,7 +42,7 @@ def run(
         note = settings.home_path / ADDRESS_FILE
         note.write_text(address, "utf-8")
         stack.callback(note.unlink, missing_ok=True)
-        app, stopped = build(platform, inference_only=inference_only, open_as=_token(settings) if no_auth else "")
+        app, stopped = build(platform, open_as=_token(settings) if no_auth else "")
         stack.callback(stopped)
         if engine:
             background = Engine(platform)
@@ -49,7 +50,8 @@ def run(
             stack.callback(background.stop)
         for line in banner(settings, address, first_token=first.secret if first else None, no_auth=no_auth):
             say(line)
-        serve(app, listener)
+        grpc = calls(platform, stack, open_as=_token(settings) if no_auth else "", say=say)
+        serve(app, listener, ready=grpc.start if grpc else None, drain_s=settings.serving.drain_s)
 
 
 def banner(settings: Settings, address: str, *, first_token: str | None, no_auth: bool = False) -> list[str]:

@@ -1,28 +1,17 @@
-"""Frames of the prediction log: a batch of answers as columns, with length and checksum before it.
+"""Frames of the prediction log, version 1: read only, for segments that an older Rung wrote. ``packing`` writes version 2.
 
-    segment = header frame*
-    header  = "RLOG" version:u8 0:u8 0:u16 segment id:16 bytes
-    frame   = length:u32 crc32:u32 payload            crc32 over length and payload, little-endian
-    payload = msgpack of the batch; numbers as raw little-endian bytes with a null bitmap, the rest as arrays
-
-A length of 0 is refused and the length is part of the checksum: crc32 of nothing is 0, so a tail of zeros left by a
-power cut would otherwise read as endless valid frames.
+payload = msgpack of the batch; numbers as raw little-endian bytes with a null bitmap, the rest as arrays
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
 
-HEADER = struct.Struct("<4sBBH16s")
-FRAME = struct.Struct("<II")
-MAGIC, VERSION, MAX_FRAME = b"RLOG", 1, 16 << 20
 _NUMPY = {
     "Float64": "<f8", "Float32": "<f4", "Int64": "<i8", "Int32": "<i4", "Int16": "<i2", "Int8": "<i1",
     "UInt64": "<u8", "UInt32": "<u4", "UInt16": "<u2", "UInt8": "<u1",
@@ -60,30 +49,7 @@ class Batch(msgspec.Struct):
         return len(self.ids)
 
 
-_ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(Batch).decode
-
-
-def packed(batch: Batch) -> bytes:
-    """A whole frame."""
-    payload = _ENCODE(batch)
-    length = struct.pack("<I", len(payload))
-    return FRAME.pack(len(payload), zlib.crc32(payload, zlib.crc32(length))) + payload
-
-
-def whole_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Payloads of the whole, undamaged frames of a segment with the offset after each; ends at the first that is not."""
-    offset = HEADER.size
-    while offset + FRAME.size <= len(data):
-        length, crc = FRAME.unpack_from(data, offset)
-        end = offset + FRAME.size + length
-        if not 0 < length <= MAX_FRAME or end > len(data):
-            return
-        payload = data[offset + FRAME.size : end]
-        if zlib.crc32(payload, zlib.crc32(struct.pack("<I", length))) != crc:
-            return
-        yield end, payload
-        offset = end
 
 
 def unpacked(payload: bytes) -> Batch:
@@ -131,7 +97,7 @@ def _joined(group: Sequence[Batch], wanted: set[str] | None) -> pl.DataFrame:
         "score": pl.Series(np.frombuffer(b"".join(batch.scores for batch in group), dtype="<f8")),
     }
     inputs = {
-        column.name: _unpack([batch.columns[place] for batch in group], rows)
+        column.name: unpack_column([batch.columns[place] for batch in group], rows)
         for place, column in enumerate(group[0].columns)
         if (wanted is None or column.name in wanted) and column.name not in own
     }
@@ -156,7 +122,8 @@ def _pack(series: pl.Series) -> PackedColumn:
     return PackedColumn(name=name, dtype=dtype, data=series.to_numpy().astype(_NUMPY[dtype], copy=False).tobytes(), nulls=nulls)
 
 
-def _unpack(parts: list[PackedColumn], rows: Any) -> pl.Series:
+def unpack_column(parts: list[PackedColumn], rows: Any) -> pl.Series:
+    """One column from its parts; ``rows`` are the rows of each."""
     name, dtype = parts[0].name, parts[0].dtype
     if dtype not in _NUMPY:
         values = [value for part in parts for value in part.data]

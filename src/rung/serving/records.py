@@ -10,19 +10,66 @@ from rung.core.events import Event
 from rung.core.records import AnyFloat, Count, Digest, Id, Instant, Key, Line, ModelName, Name, Number, Record, Share, Text
 from rung.core.requests import Effect, Request
 from rung.governance.records import Trace
+from rung.serving.options import DeploymentOptions, RolloutPlan
 
-Arm = Literal["stable", "canary", "shadow"]
-Change = Literal["deploy", "traffic", "canary", "shadow", "promote", "abort", "rollback", "drill", "undeploy"]
+# ``holdout`` is no route: rows of the holdout share, which the stable version answers; ``arm-<n>`` are arms of an A/B test or a bandit.
+Arm = Annotated[str, Meta(pattern=r"^(stable|canary|shadow|holdout|arm-[1-9][0-9]?)$(?!\n)")]
+Change = Literal[
+    "deploy", "configure", "traffic", "canary", "shadow", "promote", "abort", "rollback", "drill", "undeploy", "grow", "pause", "resume", "ab",
+    "reload",
+]  # fmt: skip
+Range = tuple[Annotated[int, Meta(ge=0, le=1_000_000)], Annotated[int, Meta(ge=0, le=1_000_000)]]
 PRODUCTION = "production"
 
 
 class Route(Record):
-    """One model version behind a deployment, and the share of requests it answers; a shadow answers none."""
+    """One model version behind a deployment, and the share of requests it answers; a shadow answers none.
+
+    ``ranges`` are the millionths of the hash that an arm besides the stable one has, kept so that growth moves nobody else.
+    """
 
     model: ModelName
     number: Number
     share: Share
     arm: Arm
+    ranges: tuple[Range, ...] = ()
+
+
+class ArmRewards(Record):
+    """What the labelled rows of one arm have earned; sums, so that late labels add to them."""
+
+    arm: Arm
+    rows: Count
+    total: AnyFloat
+    squares: AnyFloat
+
+    @property
+    def mean(self) -> float:
+        """Mean reward of a row; not a number without rows."""
+        return self.total / self.rows if self.rows else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; not a number with fewer than two rows."""
+        if self.rows < 2:  # noqa: PLR2004 - one row has no spread
+            return float("nan")
+        spread = max(self.squares - self.total * self.total / self.rows, 0.0) / (self.rows - 1)
+        return float((spread / self.rows) ** 0.5)
+
+
+class RoutingState(Record):
+    """What a learning policy has made of the rewards so far: ranges of millionths by arm, for every arm but the stable one.
+
+    It holds for routing options of the same ``salt``, which every A/B test has of its own.
+    """
+
+    deployment: Name
+    revision: Number
+    salt: Line = ""
+    as_of: Instant
+    ranges: dict[Arm, tuple[Range, ...]]
+    shares: dict[Arm, Share] = {}
+    rewards: tuple[ArmRewards, ...] = ()
 
 
 class Revision(Record):
@@ -40,6 +87,7 @@ class Revision(Record):
     verdict: Id | None = None
     override_reason: Text = ""
     duration_ms: AnyFloat = 0.0
+    options: DeploymentOptions = DeploymentOptions()
 
 
 class Deployment(Record):
@@ -52,6 +100,7 @@ class Deployment(Record):
     routes: tuple[Route, ...]
     created_at: Instant
     changed_at: Instant
+    options: DeploymentOptions = DeploymentOptions()
 
     @property
     def stable(self) -> Route | None:
@@ -102,6 +151,12 @@ class Prediction(Record):
     answered_at: Instant
     score: AnyFloat
     inputs: dict[str, Any]
+    latency_ms: AnyFloat = 0.0
+    caller: Line = ""
+    request_id: Line = ""
+    trace_id: Line = ""
+    flags: tuple[Line, ...] = ()
+    scores: tuple[AnyFloat, ...] = ()
 
 
 class ServedRows(Record):
@@ -118,7 +173,10 @@ class ServedRows(Record):
 
 
 class Answers(Record):
-    """Scores for a batch: a Parquet blob with ``prediction_id``, ``score``, ``version``, ``arm`` in the order of the rows."""
+    """What was answered to a batch: a Parquet blob in the order of the rows.
+
+    Columns: ``prediction_id``, the outputs (``predict``; ``score``, or ``score_0`` … of several classes), ``version``, ``arm``.
+    """
 
     deployment: Name
     revision: Number
@@ -139,12 +197,16 @@ class Deploy(Request[Revision]):
     number: Number | None = None
     alias: Line | None = None
     environment: Name = PRODUCTION
+    options: DeploymentOptions | None = None
     reason: Text = ""
     override_reason: Text = ""
 
 
 class StartCanary(Request[Revision]):
-    """Give a version a share of the traffic beside the stable one; a share of 0 makes it a shadow that answers nobody."""
+    """Give a version a share of the traffic beside the stable one; a share of 0 makes it a shadow that answers nobody.
+
+    With ``grow`` it is rolled out from that share on: by ``plan``, else by the deployment's own, else in default steps.
+    """
 
     operation = "serving.start_canary"
     permission = "deployment:deploy"
@@ -152,6 +214,8 @@ class StartCanary(Request[Revision]):
     number: Number
     model: ModelName | None = None
     share: Share = 0.1
+    grow: bool = False
+    plan: RolloutPlan | None = None
     reason: Text = ""
     override_reason: Text = ""
 
@@ -196,7 +260,10 @@ class AbortCanary(Request[Revision]):
 
 
 class Rollback(Request[Revision]):
-    """Go back to an earlier revision, by default the newest with another stable version. A drill also returns at once."""
+    """Go back to an earlier revision. A drill also returns at once.
+
+    By default to the newest with another stable version; while others answer beside the stable one, to where it answered alone.
+    """
 
     operation = "serving.rollback"
     permission = "deployment:deploy"
@@ -213,6 +280,19 @@ class Undeploy(Request[Revision]):
     permission = "deployment:deploy"
     deployment: Name
     reason: Text = ""
+
+
+class Reload(Request[Revision]):
+    """Load what a deployment serves anew: by the engines that its versions have now.
+
+    With ``since`` only where its newest revision is older than that; a later one has loaded them already.
+    """
+
+    operation = "serving.reload"
+    permission = "deployment:deploy"
+    deployment: Name
+    reason: Text = ""
+    since: Instant | None = None
 
 
 class GetDeployment(Request[Deployment]):
@@ -282,7 +362,10 @@ class TracePrediction(Request[Trace]):
 
 
 class ExportPredictions(Request[Digest]):
-    """Logged predictions as a Parquet blob, by event time [start, end)."""
+    """Logged predictions as a Parquet blob, by event time [start, end); those that meet every condition given.
+
+    With ``details`` come latency, caller, flags, all scores, and ids of request and trace.
+    """
 
     operation = "serving.export_predictions"
     permission = "prediction:read"
@@ -291,6 +374,15 @@ class ExportPredictions(Request[Digest]):
     start: Instant | None = None
     end: Instant | None = None
     arm: Arm | None = None
+    model: Line = ""
+    number: Number | None = None
+    revision: Number | None = None
+    flag: Line = ""
+    caller: Line = ""
+    ids: tuple[Key, ...] = ()
+    where: Text = ""
+    columns: tuple[Line, ...] = ()
+    details: bool = False
 
 
 class CountServed(Request[tuple[ServedRows, ...]]):
@@ -303,12 +395,16 @@ class CountServed(Request[tuple[ServedRows, ...]]):
 
 
 class CompactLog(Request[Count]):
-    """Move sealed segments of the prediction log into Parquet; answers how many segments were moved."""
+    """Move sealed segments of the prediction log into Parquet; answers how many segments were moved.
+
+    ``seal`` first ends the segment that this process has open, which otherwise ends a minute after it began.
+    """
 
     operation = "serving.compact_log"
     permission = "prediction:write"
     effect: ClassVar[Effect] = "work"
     audited: ClassVar[bool] = False
+    seal: bool = True
 
 
 class DeploymentChanged(Event):
@@ -320,6 +416,16 @@ class DeploymentChanged(Event):
     change: Change
     model: ModelName
     number: Number
+
+
+class PromotionHeld(Event):
+    """A version was about to get more of the traffic, and what is said of it now stands against that."""
+
+    kind: ClassVar[str] = "serving.promotion_held"
+    deployment: Name
+    model: ModelName
+    number: Number
+    reason: Text
 
 
 class CanaryJudged(Event):

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Float, Index, Integer, String, Text, UniqueConstraint, func, select
 
 from rung.core.errors import NotFound
-from rung.core.records import decoded, values_of
-from rung.serving.records import CanaryVerdict, Deployment, Revision, Route
+from rung.core.records import decoded, prepared, values_of
+from rung.serving.options import DeploymentOptions
+from rung.serving.records import CanaryVerdict, Deployment, Revision, Route, RoutingState
+from rung.serving.rollout_store import RolloutStore
+from rung.storage.plain import Plain
+from rung.storage.raw import Raw
+from rung.storage.scope import Scope
+from rung.storage.sql import BigInteger, Column, Connection, Float, Index, Integer, String, Text, UniqueConstraint, func, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 DEPLOYMENT = table(
@@ -36,6 +41,7 @@ REVISION = table(
     Column("verdict", String(32)),
     Column("override_reason", Text, nullable=False),
     Column("duration_ms", Float, nullable=False),
+    Column("options", JsonType, nullable=False, server_default="{}"),
     UniqueConstraint("project", "deployment", "number"),
 )
 CANARY_VERDICT = table(
@@ -57,9 +63,22 @@ PREDICTION_FILE = table(
     Column("start", InstantType, nullable=False),
     Column("stop", InstantType, nullable=False),
     Column("created_at", InstantType, nullable=False),
+    Column("counted", Integer, nullable=False, server_default="0"),
+    Column("first_id", String(200)),
+    Column("last_id", String(200)),
     Index("ix_prediction_file_deployment", "project", "deployment"),
 )
 PREDICTION_SEGMENT = table("prediction_segment", id_column(), Column("file", String(32), nullable=False))
+_DEPLOYMENT, _REVISION = Plain(DEPLOYMENT), Plain(REVISION)
+_IN_FORCE = ("deployment", "number", "routes", "options", "created_at")
+_NEWEST = (
+    "project = ? AND (deployment, number) IN"
+    " (SELECT deployment, max(number) FROM deployment_revision WHERE project = ? GROUP BY deployment)"
+)
+_GENERATION = (
+    "SELECT (SELECT count(*) FROM deployment_revision), (SELECT max(id) FROM deployment_revision),"
+    " (SELECT count(*) FROM routing_state), (SELECT max(id) FROM routing_state)"
+)
 
 
 class ServingStore:
@@ -104,6 +123,15 @@ class ServingStore:
         )
         return tuple(_revision(row) for row in self._connection.execute(query).mappings())
 
+    def last_revision(self, deployment: str) -> int:
+        """Number of the newest revision; 0 without one."""
+        query = select(func.max(REVISION.c.number)).where(REVISION.c.project == self._project, REVISION.c.deployment == deployment)
+        return int(self._connection.execute(query).scalar() or 0)
+
+    def routing_states(self) -> dict[str, RoutingState]:
+        """What learning policies have made of rewards, by deployment."""
+        return RolloutStore(self._connection, self._project).states()
+
     def add_canary_verdict(self, verdict: CanaryVerdict) -> None:
         """Append a judgement."""
         values = {"id": verdict.id, "project": self._project, "deployment": verdict.deployment, "revision": verdict.revision}
@@ -118,65 +146,37 @@ class ServingStore:
         )
         return tuple(decoded_verdict(row.body) for row in self._connection.execute(query))
 
-    def add_prediction_file(self, values: dict[str, Any], segments: list[str]) -> None:
-        """Enter a Parquet file and the segments it stands for; a segment entered before refuses the whole."""
-        self._connection.execute(PREDICTION_FILE.insert().values(project=self._project, **values))
-        for segment in segments:
-            self._connection.execute(PREDICTION_SEGMENT.insert().values(id=segment, file=values["id"]))
-
-    def prediction_files(self, deployment: str) -> list[dict[str, Any]]:
-        """Parquet files of a deployment's log, oldest first."""
-        query = (
-            select(PREDICTION_FILE)
-            .where(PREDICTION_FILE.c.project == self._project, PREDICTION_FILE.c.deployment == deployment)
-            .order_by(PREDICTION_FILE.c.id)
-        )
-        return [dict(row) for row in self._connection.execute(query).mappings()]
-
-    def compacted(self, segments: list[str]) -> set[str]:
-        """Which of the segments are in Parquet already."""
-        query = select(PREDICTION_SEGMENT.c.id).where(PREDICTION_SEGMENT.c.id.in_(segments))
-        return set(self._connection.execute(query).scalars())
-
     def _deployments(self, name: str | None) -> list[Deployment]:
-        newest = (
-            select(REVISION.c.deployment, func.max(REVISION.c.number).label("number"))
-            .where(REVISION.c.project == self._project)
-            .group_by(REVISION.c.deployment)
-            .subquery()
-        )
-        query = (
-            select(DEPLOYMENT, REVISION.c.number, REVISION.c.routes, REVISION.c.created_at.label("changed_at"))
-            .join(newest, newest.c.deployment == DEPLOYMENT.c.name)
-            .join(REVISION, (REVISION.c.deployment == newest.c.deployment) & (REVISION.c.number == newest.c.number))
-            .where(DEPLOYMENT.c.project == self._project, REVISION.c.project == self._project)
-            .order_by(DEPLOYMENT.c.name)
-        )
-        query = query if name is None else query.where(DEPLOYMENT.c.name == name)
-        return [
-            Deployment(
-                id=row["id"], name=row["name"], environment=row["environment"], revision=row["number"],
-                routes=_routes(row["routes"]), created_at=row["created_at"], changed_at=row["changed_at"],
-            )
-            for row in self._connection.execute(query).mappings()
-        ]  # fmt: skip
+        mine, one = (self._project,), () if name is None else (name,)
+        rows = _DEPLOYMENT.rows(self._connection, f"project = ?{' AND name = ?' if one else ''}", mine + one, tail="ORDER BY name")
+        of = f"{_NEWEST}{' AND deployment = ?' if one else ''}"
+        revisions = _REVISION.rows(self._connection, of, mine + mine + one, columns=_IN_FORCE)
+        in_force = {revision["deployment"]: revision for revision in revisions}
+        return [_deployment(row, in_force[row["name"]]) for row in rows if row["name"] in in_force]
 
 
-def generation(connection: Connection) -> tuple[int, int]:
-    """Numbers that change when any project's deployments do; what the data plane polls."""
-    row = connection.execute(select(func.count(), func.coalesce(func.max(REVISION.c.created_at), 0)).select_from(REVISION)).first()
-    return (0, 0) if row is None else (int(row[0]), hash(row[1]))
+def generation(connection: Connection) -> tuple[int, str]:
+    """What changes when any project's deployments do; what the data plane polls. A node replaces rows, so their number is not enough."""
+    revisions, newest, states, learned = Raw(connection).rows(_GENERATION)[0]
+    return int(revisions) + int(states), f"{newest or ''}{learned or ''}"
 
 
 def projects_with_deployments(connection: Connection) -> list[str]:
     """Ids of projects that have deployments."""
-    return list(connection.execute(select(DEPLOYMENT.c.project).distinct()).scalars())
+    return [row[0] for row in Raw(connection).rows("SELECT DISTINCT project FROM deployment")]
 
 
 def decoded_verdict(body: dict[str, Any]) -> CanaryVerdict:
     """A judgement from its stored form; not-a-number distances were stored as null."""
     body = {**body, **{name: float("nan") for name in ("score_distance", "slowdown") if body.get(name) is None}}
-    return msgspec.convert(body, CanaryVerdict)
+    return msgspec.convert(body, prepared(CanaryVerdict))
+
+
+def _deployment(row: dict[str, Any], revision: dict[str, Any]) -> Deployment:
+    return Deployment(
+        id=row["id"], name=row["name"], environment=row["environment"], revision=revision["number"], routes=_routes(revision["routes"]),
+        created_at=row["created_at"], changed_at=revision["created_at"], options=decoded(revision["options"], DeploymentOptions),
+    )  # fmt: skip
 
 
 def _routes(plain: Any) -> tuple[Route, ...]:
@@ -185,4 +185,16 @@ def _routes(plain: Any) -> tuple[Route, ...]:
 
 def _revision(row: Any) -> Revision:
     values = {name: row[name] for name in Revision.__struct_fields__}
-    return Revision(**{**values, "routes": _routes(row["routes"])})
+    return Revision(**{**values, "routes": _routes(row["routes"]), "options": decoded(row["options"], DeploymentOptions)})
+
+
+def required(scope: Scope, deployment: str | None) -> None:
+    """Raise NotFound, listing the known ones, unless there is such a deployment; None stands for all."""
+
+    def look(inside: Scope) -> None:
+        ServingStore(inside.connection, inside.project).get(str(deployment))
+
+    if deployment is not None and scope.open_connection is not None:
+        look(scope)
+    elif deployment is not None:
+        scope.read(look)

@@ -10,12 +10,11 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from sqlalchemy import Column, Table, func, select, text
-
 from rung.core.errors import NotFound, Unavailable
 from rung.storage.blobs import Flaw
 from rung.storage.scope import Scope
-from rung.storage.tables import METADATA
+from rung.storage.sql import Column, Table, func, select, text
+from rung.storage.tables import metadata
 
 _SYSTEM = "0" * 32  # the project of rows from before there was one
 _DIGEST_LENGTH = 71
@@ -67,7 +66,7 @@ def check_rows(scope: Scope, kept: set[str]) -> tuple[int, list[Flaw]]:
         for item, column in _naming():
             owner = item.c.project if "project" in item.c else None
             query = select(column) if owner is None else select(column, owner)
-            for row in inside.connection.execution_options(yield_per=1000).execute(query):
+            for row in inside.connection.execute(query, execution_options={"yield_per": 1000}):
                 for digest in _digests_at(row[0], column.info["blobs"]):
                     followed += 1
                     if digest not in kept and not scope.blobs.exists(digest):
@@ -94,9 +93,10 @@ def _integrity(inside: Scope) -> Iterator[Flaw]:
 
 
 def _projectless(inside: Scope) -> Iterator[Flaw]:
-    projects = METADATA.tables["project"]
+    tables = metadata()
+    projects = tables.tables["project"]
     known = select(projects.c.id)
-    for item in METADATA.sorted_tables:
+    for item in tables.sorted_tables:
         if "project" in item.c and item is not projects:
             lost = select(func.count()).where(item.c.project.not_in(known), item.c.project != _SYSTEM)
             count = inside.connection.execute(lost).scalar_one()
@@ -105,7 +105,7 @@ def _projectless(inside: Scope) -> Iterator[Flaw]:
 
 
 def _naming() -> Iterator[tuple[Table, Column[Any]]]:
-    for item in METADATA.sorted_tables:
+    for item in metadata().sorted_tables:
         for column in item.columns:
             if "blobs" in column.info:
                 yield item, column

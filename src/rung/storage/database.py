@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection
+from rung.storage.connection import Connection
 
 if TYPE_CHECKING:
     from rung.storage.postgresql import PostgreSQL

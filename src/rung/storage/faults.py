@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
 from rung.core.errors import Unavailable
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The driver's own error, which SQLAlchemy wraps where a statement went through it."""
+    found = getattr(error, "orig", None)
+    return found if isinstance(found, BaseException) else error
 
 
 def unavailable(error: Any) -> Unavailable:
     """The refusal that an operational error of a driver, wrapped by SQLAlchemy or not, becomes."""
-    cause = str(error.orig if isinstance(error, DBAPIError) else error)
+    cause = str(cause_of(error))
     if "readonly" in cause:
         return Unavailable("The database is read-only.", code="storage.read_only", hint="Make the home writable.")
     if "locked" in cause or "busy" in cause:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, String, Text, func, select
 
 from rung.core.events import Event, event_types
 from rung.core.ids import new_id
-from rung.core.records import Id, Instant, Record
+from rung.core.records import Id, Instant, Record, prepared
+from rung.storage.plain import Plain
 from rung.storage.scope import Scope
+from rung.storage.sql import Column, Connection, Index, Integer, String, Text, func, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 OUTBOX = table(
@@ -27,7 +28,7 @@ OUTBOX = table(
     Column("error", Text),
     Index("ix_outbox_waiting", "delivered_at", "due_at"),
 )
-_ADD = OUTBOX.insert()
+_OUTBOX = Plain(OUTBOX)
 
 
 class OutboxEntry(Record):
@@ -50,13 +51,13 @@ def emit(scope: Scope, event: Event) -> None:
         "id": new_id(),
         "project": scope.project,
         "kind": event.kind,
-        "payload": msgspec.to_builtins(event),
+        "payload": event,
         "principal": scope.principal,
         "created_at": scope.now,
         "due_at": scope.now,
         "attempts": 0,
     }
-    scope.connection.execute(_ADD, values)
+    _OUTBOX.insert(scope.connection, values)
 
 
 def waiting(connection: Connection, now: Any, limit: int = 100) -> list[OutboxEntry]:
@@ -87,7 +88,7 @@ def mark(connection: Connection, entry: OutboxEntry, *, now: Any, due_at: Any = 
 def as_event(entry: OutboxEntry) -> Event | None:
     """The event of an entry; None when its kind is no longer known."""
     kind = event_types().get(entry.kind)
-    return None if kind is None else msgspec.convert(entry.payload, kind)
+    return None if kind is None else msgspec.convert(entry.payload, prepared(kind))
 
 
 def _entry(row: Any) -> OutboxEntry:

@@ -11,11 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+import sqlalchemy
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from rung.core.errors import Conflict, Unavailable
+from rung.storage.connection import Connection
 from rung.storage.faults import unavailable
+from rung.storage.statements import STATEMENTS
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -39,7 +42,7 @@ class PostgreSQL:
         for last in (False, True):
             try:
                 with self._reading.connect() as connection:
-                    return work(connection)
+                    return work(_ours(connection))
             except _OPERATIONAL as error:
                 if last or not _is_gone(error):
                     raise unavailable(error) from error
@@ -52,7 +55,7 @@ class PostgreSQL:
             last, worked = attempt == _RETRIES - 1, False
             try:
                 with self._writing.begin() as connection:
-                    value = work(connection)
+                    value = work(_ours(connection))
                     worked = True
                 return value
             except _INTEGRITY:
@@ -81,9 +84,14 @@ class PostgreSQL:
         self._writing.dispose()
 
 
+def _ours(core: sqlalchemy.Connection) -> Connection:
+    return Connection("postgresql", core.connection.dbapi_connection, lambda: core)
+
+
 def _engine(url: str, *, query_only: bool) -> Engine:
     scheme, _, rest = url.partition("://")
-    engine = create_engine(f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url, pool_size=8, max_overflow=8)
+    full = f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+    engine = create_engine(full, pool_size=8, max_overflow=8, execution_options={"compiled_cache": STATEMENTS})
     if query_only:
 
         @event.listens_for(engine, "connect")

@@ -16,14 +16,12 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Protocol, TypeVar
 
-from sqlalchemy import String, Text, or_, select, type_coerce
-
 import rung
 from rung.core.errors import Conflict, Invalid
 from rung.storage.blobs import BlobStore, Kept
 from rung.storage.following import Memory
 from rung.storage.scope import Scope
-from rung.storage.tables import METADATA, JsonType
+from rung.storage.tables import metadata
 
 Purge = Callable[[Scope, datetime], int]
 P = TypeVar("P", bound=Purge)
@@ -98,14 +96,18 @@ def swept(scope: Scope, blobs: Iterable[Kept], before: datetime) -> tuple[int, i
 def named(scope: Scope) -> dict[str, str]:
     """Every digest that a text of any table names, of all projects, and the first table that does."""
 
+    from sqlalchemy import String, Text, or_, select, type_coerce  # noqa: PLC0415 - only collecting needs it, see rung.storage.sql
+
+    from rung.storage.types import JsonType  # noqa: PLC0415 - see above
+
     def read(inside: Scope) -> dict[str, str]:
         found: dict[str, str] = {}
-        for item in METADATA.sorted_tables:
+        for item in metadata().sorted_tables:
             columns = [type_coerce(c, Text) for c in item.columns if isinstance(c.type, (String, Text, JsonType))]
             if not columns or not item.info.get("keeps_blobs", True):
                 continue
             query = select(*columns).where(or_(*(column.contains("blake3:") for column in columns)))
-            for row in inside.connection.execution_options(yield_per=1000).execute(query):
+            for row in inside.connection.execute(query, execution_options={"yield_per": 1000}):
                 for value in row:
                     found |= {digest: item.name for digest in digests_in(value or "") if digest not in found}
         return found

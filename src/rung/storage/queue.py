@@ -2,20 +2,38 @@
 
 A worker that loses its lease cannot finish: ``finish`` and ``heartbeat`` compare the fence that the claim raised.
 Delivery is at least once; exactly once is only the effect, through fence, dedup key and transaction.
+
+No worker's clock decides: a lease ends when an observer has seen no beat of its holder for the lease's length, by the
+observer's own monotonic clock; instants in rows come from the clock of the database (of the machine, for a file).
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, String, Text, UniqueConstraint, and_, or_, select
-
+from rung.core.clock import from_micros, to_micros
 from rung.core.ids import new_id
 from rung.core.records import Count, Id, Instant, Record
+from rung.storage.plain import Plain
+from rung.storage.raw import Raw
+from rung.storage.slots import SLOT, SlotStore
+from rung.storage.sql import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
+__all__ = ["JOB", "LEASE", "SLOT", "Job", "JobState", "QueueStore", "SlotStore"]
 JobState = Literal["queued", "leased", "done", "failed", "cancelled"]
+_CLOCK = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 JOB = table(
     "job",
@@ -31,8 +49,12 @@ JOB = table(
     Column("attempts", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("lease_until", InstantType),
+    Column("lease_s", Float, nullable=False),
+    Column("beats", BigInteger, nullable=False),
     Column("owner", String(250)),
     Column("fence", BigInteger, nullable=False),
+    Column("concurrency_group", String(250), nullable=False),
+    Column("concurrency_limit", Integer, nullable=False),
     Column("dedup_key", String(250)),
     Column("cancel_requested", Integer, nullable=False),
     Column("error", Text),
@@ -49,6 +71,8 @@ LEASE = table(
     Column("fence", BigInteger, nullable=False),
     Column("until", InstantType, nullable=False),
 )
+_JOB, _LEASE = Plain(JOB), Plain(LEASE)
+_THIS_CLAIM = "id = ? AND fence = ? AND state = 'leased'"
 
 
 class Job(Record):
@@ -67,6 +91,10 @@ class Job(Record):
     fence: Count
     owner: str | None = None
     lease_until: Instant | None = None
+    lease_s: float = 30.0
+    beats: Count = 0
+    concurrency_group: str = ""
+    concurrency_limit: Count = 1
     cancel_requested: int = 0
     error: str | None = None
 
@@ -76,6 +104,12 @@ class QueueStore:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def clock(self) -> datetime:
+        """The instant by which jobs queue up and leases end: the same for every process on this database."""
+        if self._connection.dialect.name == "postgresql":
+            return from_micros(int(Raw(self._connection).rows(_CLOCK)[0][0]))
+        return datetime.now(UTC)
 
     def add(
         self,
@@ -89,8 +123,13 @@ class QueueStore:
         priority: int = 0,
         max_attempts: int = 5,
         dedup_key: str | None = None,
+        concurrency_group: str = "",
+        concurrency_limit: int = 1,
     ) -> Job:
-        """Queue a job. With a ``dedup_key`` that is taken, the job that holds it is answered and nothing is added."""
+        """Queue a job. With a ``dedup_key`` that is taken, the job that holds it is answered and nothing is added.
+
+        Of the jobs of a ``concurrency_group`` at most ``concurrency_limit`` are leased at once.
+        """
         if dedup_key is not None and (held := self.by_dedup_key(project, dedup_key)):
             return held
         values = {
@@ -102,66 +141,93 @@ class QueueStore:
             "payload": payload or {},
             "state": "queued",
             "priority": priority,
-            "run_at": now,
+            "run_at": self.clock(),
             "attempts": 0,
             "max_attempts": max_attempts,
+            "lease_s": 0.0,
+            "beats": 0,
             "fence": 0,
+            "concurrency_group": concurrency_group,
+            "concurrency_limit": concurrency_limit,
             "dedup_key": dedup_key,
             "cancel_requested": 0,
             "created_at": now,
         }
-        self._connection.execute(JOB.insert().values(**values))
+        _JOB.insert(self._connection, values)
         return self.get(str(values["id"]))
 
     def get(self, job: str) -> Job:
         """A job by id."""
-        return _job(self._connection.execute(select(JOB).where(JOB.c.id == job)).mappings().one())
+        return _job(_JOB.rows(self._connection, "id = ?", (job,))[0])
 
     def by_dedup_key(self, project: str, key: str) -> Job | None:
         """The job that holds a dedup key."""
-        row = self._connection.execute(select(JOB).where(JOB.c.project == project, JOB.c.dedup_key == key)).mappings().first()
+        row = _JOB.first(self._connection, "project = ? AND dedup_key = ?", (project, key))
         return None if row is None else _job(row)
 
     def of_subject(self, subject: str) -> Job | None:
         """The newest job about a subject."""
-        row = self._connection.execute(select(JOB).where(JOB.c.subject == subject).order_by(JOB.c.id.desc()).limit(1)).mappings().first()
+        row = _JOB.first(self._connection, "subject = ?", (subject,), tail="ORDER BY id DESC")
         return None if row is None else _job(row)
 
-    def claim(self, queue: str, *, owner: str, now: datetime, lease: timedelta, job: str | None = None) -> Job | None:
-        """Take the job that is due first (or the one named) and raise its fence; None when nothing is due."""
-        due = select(JOB.c.id).where(JOB.c.queue == queue, JOB.c.state == "queued", JOB.c.run_at <= now)
+    def claim(self, queue: str, *, owner: str, lease: timedelta, job: str | None = None) -> Job | None:
+        """Take the job that comes first (or the one named) and raise its fence; None when none waits or has room in its group."""
+        now = self.clock()
+        where, parameters = "queue = ? AND state = 'queued'", [queue]
         if job is not None:
-            due = due.where(JOB.c.id == job)
-        due = due.order_by(JOB.c.priority.desc(), JOB.c.run_at, JOB.c.id).limit(1).with_for_update(skip_locked=True)
-        found = self._connection.execute(due).scalar()
-        if found is None:
-            return None
-        values = {"state": "leased", "owner": owner, "lease_until": now + lease, "fence": JOB.c.fence + 1, "attempts": JOB.c.attempts + 1}
-        self._connection.execute(JOB.update().where(JOB.c.id == found).values(**values))
-        return self.get(found)
+            where, parameters = f"{where} AND id = ?", [*parameters, job]
+        first = "ORDER BY priority DESC, run_at, id LIMIT 1"
+        if self._connection.dialect.name == "postgresql":
+            first += " FOR UPDATE SKIP LOCKED"
+        while rows := _JOB.rows(self._connection, where, parameters, tail=first):
+            found = _job(rows[0])
+            claimed = {
+                "state": "leased", "owner": owner, "lease_until": now + lease, "lease_s": lease.total_seconds(), "beats": 0,
+                "fence": found.fence + 1, "attempts": found.attempts + 1,
+            }  # fmt: skip
+            group = found.concurrency_group
+            if not group or self._slot(found, found.fence + 1):
+                _JOB.update(self._connection, claimed, "id = ?", (found.id,))
+                return self.get(found.id)
+            where, parameters = f"{where} AND (project <> ? OR concurrency_group <> ?)", [*parameters, found.project, group]
+        return None
 
-    def heartbeat(self, job: Job, *, now: datetime, lease: timedelta) -> Literal["held", "cancel", "lost"]:
+    def _slot(self, job: Job, fence: int) -> bool:
+        slots = SlotStore(self._connection, job.project)
+        return slots.take(f"run {job.concurrency_group}", limit=job.concurrency_limit, job=job.id, fence=fence, holder=job.id)
+
+    def heartbeat(self, job: Job, *, lease: timedelta) -> Literal["held", "cancel", "lost"]:
         """Renew a lease; ``lost`` means that another worker has the job and this one must stop at once."""
-        renewed = self._connection.execute(JOB.update().where(_held(job)).values(lease_until=now + lease))
-        if renewed.rowcount == 0:
+        sql = f"UPDATE job SET lease_until = ?, beats = beats + 1 WHERE {_THIS_CLAIM} RETURNING cancel_requested"  # noqa: S608 - names of ours
+        held = Raw(self._connection).rows(sql, (to_micros(self.clock() + lease), job.id, job.fence))
+        if not held:
             return "lost"
-        asked = self._connection.execute(select(JOB.c.cancel_requested).where(JOB.c.id == job.id)).scalar()
-        return "cancel" if asked else "held"
+        return "cancel" if held[0][0] else "held"
 
     def holds(self, job: Job) -> bool:
         """Whether the lease of this claim still stands."""
-        return self._connection.execute(select(JOB.c.id).where(_held(job))).first() is not None
+        return bool(_JOB.rows(self._connection, _THIS_CLAIM, (job.id, job.fence), columns=("id",)))
+
+    def is_leased(self, job: Job) -> bool:
+        """Whether somebody holds a job and has given a sign of life within the length of the lease."""
+        return job.state == "leased" and job.lease_until is not None and job.lease_until >= self.clock()
+
+    def progressed(self, job: Job) -> None:
+        """Note that the holder has got somewhere: earlier claims that died count no longer."""
+        _JOB.update(self._connection, {"attempts": 1}, _THIS_CLAIM, (job.id, job.fence))
 
     def finish(self, job: Job, *, now: datetime, state: JobState = "done", error: str | None = None) -> bool:
         """End a job; False, changing nothing, when this claim's fence is no longer the newest."""
         values = {"state": state, "ended_at": now, "error": error, "lease_until": None}
-        return self._connection.execute(JOB.update().where(_held(job)).values(**values)).rowcount == 1
+        return _JOB.update(self._connection, values, _THIS_CLAIM, (job.id, job.fence)) == 1
 
-    def requeue(self, job: str, *, now: datetime, attempts: int | None = None) -> None:
-        """Put an ended or abandoned job back into its queue."""
+    def requeue(
+        self, job: str, *, attempts: int | None = None, payload: dict[str, Any] | None = None, run_at: datetime | None = None
+    ) -> None:
+        """Put an ended or abandoned job back into its queue, at its end unless its old ``run_at`` is given; perhaps with another payload."""
         values: dict[str, Any] = {
             "state": "queued",
-            "run_at": now,
+            "run_at": run_at or self.clock(),
             "lease_until": None,
             "owner": None,
             "ended_at": None,
@@ -169,55 +235,67 @@ class QueueStore:
         }
         if attempts is not None:
             values["attempts"] = attempts
-        self._connection.execute(JOB.update().where(JOB.c.id == job).values(**values))
+        if payload is not None:
+            values["payload"] = payload
+        _JOB.update(self._connection, values, "id = ?", (job,))
 
     def leased(self, queue: str) -> list[Job]:
         """Jobs that somebody holds."""
-        return [_job(row) for row in self._connection.execute(select(JOB).where(JOB.c.queue == queue, JOB.c.state == "leased")).mappings()]
+        return [_job(row) for row in _JOB.rows(self._connection, "queue = ? AND state = 'leased'", (queue,))]
 
-    def give_back(self, job: Job, *, now: datetime) -> JobState | None:
-        """Take a dead owner's job away: queued again, or failed after too many attempts; None if the claim is not that one any more."""
-        state: JobState = "failed" if job.attempts >= job.max_attempts else "queued"
-        values: dict[str, Any] = {"state": state, "run_at": now, "lease_until": None, "owner": None}
+    def give_back(self, job: Job, *, now: datetime, died: bool = True) -> JobState | None:
+        """Take a job from its holder: queued again, or failed after too many holders died; None if it is not that claim any more.
+
+        A holder that gave a sign of life since ``job`` was read keeps it. With ``died=False`` the holder itself gives
+        the job back, which does not count against it.
+        """
+        state: JobState = "failed" if died and job.attempts >= job.max_attempts else "queued"
+        values: dict[str, Any] = {"state": state, "run_at": self.clock(), "lease_until": None, "owner": None}
         if state == "failed":
             values |= {"ended_at": now, "error": f"Its worker died {job.attempts} times."}
-        return state if self._connection.execute(JOB.update().where(_held(job)).values(**values)).rowcount else None
+        if not died:
+            values["attempts"] = max(0, job.attempts - 1)
+        same: tuple[str, tuple[Any, ...]] = (_THIS_CLAIM, (job.id, job.fence))
+        if died:
+            same = (f"{_THIS_CLAIM} AND beats = ?", (job.id, job.fence, job.beats))
+        return state if _JOB.update(self._connection, values, *same) else None
 
     def ask_to_cancel(self, subject: str, *, now: datetime) -> None:
         """Cancel queued jobs about a subject, and tell the holders of leased ones at their next heartbeat."""
-        about = JOB.c.subject == subject
-        self._connection.execute(JOB.update().where(about, JOB.c.state == "leased").values(cancel_requested=1))
-        self._connection.execute(JOB.update().where(about, JOB.c.state == "queued").values(state="cancelled", ended_at=now))
+        _JOB.update(self._connection, {"cancel_requested": 1}, "subject = ? AND state = 'leased'", (subject,))
+        _JOB.update(self._connection, {"state": "cancelled", "ended_at": now}, "subject = ? AND state = 'queued'", (subject,))
 
-    def count_queued(self, queue: str, now: datetime) -> int:
-        """Number of jobs that wait and are due."""
-        rows = self._connection.execute(select(JOB.c.id).where(JOB.c.queue == queue, JOB.c.state == "queued", JOB.c.run_at <= now))
-        return len(rows.all())
+    def has_queued(self, queue: str) -> bool:
+        """Whether a job waits."""
+        return _JOB.first(self._connection, "queue = ? AND state = 'queued'", (queue,), columns=("id",)) is not None
 
-    def hold(self, name: str, *, owner: str, now: datetime, lease: timedelta) -> int | None:
+    def hold(self, name: str, *, owner: str, lease: timedelta) -> int | None:
         """Take or renew a singleton lease; its fence, or None while another owner has it."""
-        row = self._connection.execute(select(LEASE).where(LEASE.c.name == name)).mappings().first()
+        now = self.clock()
+        row = _LEASE.first(self._connection, "name = ?", (name,))
         if row is None:
-            self._connection.execute(LEASE.insert().values(name=name, owner=owner, fence=1, until=now + lease))
+            _LEASE.insert(self._connection, {"name": name, "owner": owner, "fence": 1, "until": now + lease})
             return 1
         fence = row["fence"] + (row["owner"] != owner)
-        free = or_(LEASE.c.owner == owner, LEASE.c.until < now)
-        taken = self._connection.execute(
-            LEASE.update()
-            .where(LEASE.c.name == name, LEASE.c.fence == row["fence"], free)
-            .values(owner=owner, fence=fence, until=now + lease)
+        # an end that lies further off than any lease is long was written by a clock that has been set back since
+        far = now + lease + timedelta(seconds=1)
+        taken = _LEASE.update(
+            self._connection,
+            {"owner": owner, "fence": fence, "until": now + lease},
+            "name = ? AND fence = ? AND (owner = ? OR until < ? OR until > ?)",
+            (name, row["fence"], owner, to_micros(now), to_micros(far)),
         )
-        return int(fence) if taken.rowcount else None
+        return int(fence) if taken else None
 
-    def release(self, name: str, *, owner: str, now: datetime) -> None:
+    def holder(self, name: str) -> str | None:
+        """Who has, or had last, a singleton lease."""
+        row = _LEASE.first(self._connection, "name = ?", (name,), columns=("owner",))
+        return None if row is None else row["owner"]
+
+    def release(self, name: str, *, owner: str) -> None:
         """Let another process take a singleton lease at once."""
-        self._connection.execute(
-            LEASE.update().where(LEASE.c.name == name, LEASE.c.owner == owner).values(until=now - timedelta(seconds=1))
-        )
-
-
-def _held(job: Job) -> Any:
-    return and_(JOB.c.id == job.id, JOB.c.fence == job.fence, JOB.c.state == "leased")
+        ended = self.clock() - timedelta(seconds=1)
+        _LEASE.update(self._connection, {"until": ended}, "name = ? AND owner = ?", (name, owner))
 
 
 def _job(row: Any) -> Job:

@@ -5,11 +5,10 @@ Parameters are question marks. The driver's connection is used as it is, inside 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from rung.storage.connection import Connection
 
 _PARAMETERS = 4000  # of one statement; PostgreSQL takes 65,535
 
@@ -18,9 +17,8 @@ class Raw:
     """Plain SQL on one connection."""
 
     def __init__(self, connection: Connection) -> None:
-        driver: Any = connection.connection.dbapi_connection
-        self._sqlite: sqlite3.Connection | None = driver if connection.dialect.name == "sqlite" else None
-        self._psycopg = driver
+        self._sqlite = connection.sqlite
+        self._psycopg = connection.driver
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Any]:
         """The rows of a query."""

@@ -8,11 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
-
 from rung.core.errors import Invalid
 from rung.core.settings import Settings
 from rung.storage.blobs import BlobStore
+from rung.storage.connection import Connection
 from rung.storage.database import Database
 
 T = TypeVar("T")
@@ -34,6 +33,12 @@ class Scope:
     database: Database
     blobs: BlobStore
     open_connection: Connection | None = None
+    principal_name: str = ""
+
+    @property
+    def who(self) -> str:
+        """The principal as people call it: what a record says of who made it."""
+        return self.principal_name or self.principal
 
     @property
     def connection(self) -> Connection:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-
-from rung.core.errors import Conflict, Unavailable
-from rung.storage.faults import unavailable
+from rung.core.errors import Conflict, RungError, Unavailable
+from rung.storage.connection import Connection
+from rung.storage.faults import cause_of, unavailable
 from rung.storage.raw import Raw
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 _GROUP = 1000
+_IDLE = 8  # connections that are kept open
 _APPLICATION_ID = 0x52554E47  # "RUNG"
 
 
@@ -26,25 +31,28 @@ class SQLite:
     """Readers and the one writer of a file."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _sqlite_engine(url, query_only=True)
-        self._writer = _Writer(_sqlite_engine(url, query_only=False))
+        self._reading = _File(url, query_only=True)
+        self._writing = _File(url, query_only=False)
+        self._writer = _Writer(self._writing)
 
     def read(self, work: Work[T]) -> T:
         """Run ``work`` in a snapshot; on the writer's own thread, in its transaction. Raises Unavailable."""
         if self._writer.is_current_thread():
             return self._writer.inline(work)
         try:
-            with self._engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN")
+            with self._reading.connected() as connection:
+                Raw(connection).change("BEGIN")
                 return work(connection)
-        except OperationalError as error:
-            raise unavailable(error) from error
+        except Exception as error:
+            if isinstance(cause_of(error), sqlite3.OperationalError):
+                raise unavailable(error) from error
+            raise
 
     def write(self, work: Work[T]) -> T:
         """Run ``work`` in its share of the next commit. Raises Unavailable, Conflict."""
         if self._writer.is_current_thread():
             return self._writer.inline(work)
-        return self._writer.submit(work).result()
+        return self._writer.run(work)
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Like ``write``, answering a future at once."""
@@ -53,26 +61,40 @@ class SQLite:
     def close(self) -> None:
         """Finish waiting writes and let go of every connection."""
         self._writer.close()
-        self._engine.dispose()
+        self._writing.close()
+        self._reading.close()
 
 
 class _Writer:
-    """The one thread that writes to a SQLite file; functions that wait together share a commit."""
+    """The one that writes to a SQLite file: a thread, whose waiting functions share a commit, or a caller while nobody waits."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, file: _File) -> None:
+        self._file = file
         self._queue: queue.Queue[tuple[Work[Any], Future[Any]] | None] = queue.Queue(maxsize=10_000)
         self._connection: Connection | None = None
+        self._turn = threading.Lock()
+        self._has_turn = 0
         self._thread = threading.Thread(target=self._run, name="rung-writer", daemon=True)
         self._thread.start()
 
     def is_current_thread(self) -> bool:
-        return threading.current_thread() is self._thread
+        return self._has_turn == threading.get_ident()
 
     def inline(self, work: Work[T]) -> T:
         if self._connection is None:
             raise Unavailable("The writer has no transaction open.", code="storage.unavailable")
         return work(self._connection)
+
+    def run(self, work: Work[T]) -> T:
+        """Run ``work`` here and now where nobody else writes: handing it to the thread would cost more than most of them do."""
+        if self._queue.empty() and self._thread.is_alive() and self._turn.acquire(blocking=False):
+            answer: Future[T] = Future()
+            try:
+                self._commit([(work, answer)])
+            finally:
+                self._turn.release()
+            return answer.result()
+        return self.submit(work).result()
 
     def submit(self, work: Work[T]) -> Future[T]:
         if not self._thread.is_alive():  # its answer would be waited for without end
@@ -88,42 +110,50 @@ class _Writer:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(timeout=30)
-        self._engine.dispose()
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
             group = [first]
             stop = False
-            while len(group) < _GROUP:
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if item is None:
-                    stop = True
-                    break
-                group.append(item)
-            self._commit(group)
+            with self._turn:
+                while len(group) < _GROUP:
+                    try:
+                        item = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                    if item is None:
+                        stop = True
+                        break
+                    group.append(item)
+                self._commit(group)
             if stop:
                 return
 
     def _commit(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        self._has_turn = threading.get_ident()
         try:
-            with self._engine.connect() as connection:
+            with self._file.connected() as connection:
                 self._connection = connection
                 raw = Raw(connection)
                 raw.change("BEGIN IMMEDIATE")
-                for work, answer in group:
-                    outcomes.append((answer, *self._one(connection, raw, work)))
+                if len(group) == 1:
+                    outcomes.append((group[0][1], group[0][0](connection), None))
+                else:
+                    for work, answer in group:
+                        outcomes.append((answer, *self._one(connection, raw, work)))
                 raw.change("COMMIT")
         except BaseException as error:
-            told = unavailable(error) if isinstance(error, (DBAPIError, sqlite3.OperationalError)) else error
+            told = _told(error)
+            cause = cause_of(told)
+            if isinstance(cause, sqlite3.OperationalError) or (cause is not told and isinstance(cause, sqlite3.Error)):
+                told = unavailable(told)
             for _, answer in group:
                 answer.set_exception(told)
             return
         finally:
             self._connection = None
+            self._has_turn = 0
         for answer, value, failure in outcomes:
             if failure is None:
                 answer.set_result(value)
@@ -134,9 +164,9 @@ class _Writer:
         raw.change("SAVEPOINT one")
         try:
             value = work(connection)
-        except (OperationalError, sqlite3.OperationalError):
-            raise  # disk full, I/O: the state of the whole group is unknown
         except BaseException as error:
+            if isinstance(cause_of(error), sqlite3.OperationalError):
+                raise  # disk full, I/O: the state of the whole group is unknown
             raw.change("ROLLBACK TO one")
             raw.change("RELEASE one")
             return None, _told(error)
@@ -145,26 +175,105 @@ class _Writer:
 
 
 def _told(error: BaseException) -> BaseException:
-    if isinstance(error, (IntegrityError, sqlite3.IntegrityError)):
+    if isinstance(cause_of(error), sqlite3.IntegrityError):
         return Conflict("The rows contradict others that are already there.", code="storage.conflict", hint="Look again, then repeat.")
     return error
 
 
-def _sqlite_engine(url: str, *, query_only: bool) -> Engine:
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
+class _File:
+    """Connections to a file; a few that nobody uses are kept open."""
 
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions are opened and closed by hand, see Database
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout=10000")
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        if query_only:
-            cursor.execute("PRAGMA query_only=ON")
+    def __init__(self, url: str, *, query_only: bool) -> None:
+        self._url, self._query_only = url, query_only
+        self._idle: deque[Connection] = deque()
+        self._times_closed = 0
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A connection without a transaction; one that served before without a fault, where there is one."""
+        times_closed = self._times_closed
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._opened()
+        refused: RungError | None = None
+        try:
+            try:
+                yield connection
+            except RungError as error:  # what a handler says, which is no fault of the connection's
+                refused = error
+            core = connection.opened_core
+            if core is not None and core.in_transaction():
+                core.rollback()
+            connection.driver.rollback()  # nothing where it was committed
+        except BaseException:
+            _closed(connection)
+            raise
+        if times_closed == self._times_closed and len(self._idle) < _IDLE:
+            self._idle.append(connection)
         else:
-            cursor.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-        cursor.close()
+            _closed(connection)
+        if refused is not None:
+            raise refused
 
+    def close(self) -> None:
+        """Let go of every connection; those in use are closed when they are not any more."""
+        self._times_closed += 1
+        while self._idle:
+            _closed(self._idle.pop())
+
+    def _opened(self) -> Connection:
+        driver = _connected(self._url)
+        try:
+            driver.isolation_level = None  # transactions are opened and closed by hand, see Database
+            for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                driver.execute(f"PRAGMA {pragma}")
+            driver.execute("PRAGMA query_only=ON" if self._query_only else f"PRAGMA application_id={_APPLICATION_ID}")
+        except BaseException:
+            driver.close()
+            raise
+        return Connection("sqlite", driver, lambda: _core_over(driver))
+
+
+def _closed(connection: Connection) -> None:
+    if connection.opened_core is not None:
+        connection.opened_core.close()
+    connection.driver.close()
+
+
+def _connected(url: str) -> sqlite3.Connection:
+    path = url.removeprefix("sqlite:///")
+    if path != url and "?" not in path:
+        return sqlite3.connect(path or ":memory:", timeout=10, check_same_thread=False)
+    from sqlalchemy import make_url  # noqa: PLC0415 - options in a URL are SQLAlchemy's
+
+    given = make_url(url)
+    parts, options = given.get_dialect()().create_connect_args(given)
+    asked: dict[str, Any] = {"timeout": 10, **options, "check_same_thread": False}
+    opened: sqlite3.Connection = sqlite3.connect(parts[0], **asked)
+    return opened
+
+
+_handed = threading.local()
+
+
+def _core_over(driver: sqlite3.Connection) -> sqlalchemy.Connection:
+    """SQLAlchemy's connection over one of ours, in whatever transaction that is in."""
+    _handed.driver = driver
+    return _engine().connect()
+
+
+@cache
+def _engine() -> sqlalchemy.Engine:
+    """The one engine of the process: it takes the driver's connections as they are handed to it, and closes them."""
+    from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 - see rung.storage.sql
+
+    from rung.storage.statements import STATEMENTS  # noqa: PLC0415 - see rung.storage.sql
+
+    engine = create_engine(
+        "sqlite://", creator=lambda: _handed.driver, poolclass=NullPool, execution_options={"compiled_cache": STATEMENTS}
+    )
+    ours, _handed.driver = getattr(_handed, "driver", None), sqlite3.connect(":memory:", check_same_thread=False)
+    engine.connect().close()  # what it asks its first connection would end the transaction of one of ours
+    _handed.driver = ours
     return engine

@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+import importlib
+import pkgutil
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from sqlalchemy import BigInteger, Column, Dialect, MetaData, String, Table, Text
-from sqlalchemy.types import TypeDecorator
+import rung
+from rung.storage.later import Declared, Declaring, Later, Word
+from rung.storage.sql import Column, String, Table
 
-from rung.core.clock import from_micros, to_micros
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
 
-METADATA = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+    from rung.storage.types import InstantType as InstantType
+    from rung.storage.types import JsonType as JsonType
+    from rung.storage.types import RowNumber as RowNumber
+else:
+    InstantType, JsonType, RowNumber = (Declaring(name, "rung.storage.types") for name in ("InstantType", "JsonType", "RowNumber"))
 
-
-class InstantType(TypeDecorator[datetime]):
-    """An aware UTC datetime kept as integer microseconds since 1970."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """To microseconds."""
-        return None if value is None else to_micros(value)
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """From microseconds."""
-        return None if value is None else from_micros(value)
+_DECLARED: list[Later] = []
 
 
-class JsonType(TypeDecorator[Any]):
-    """Plain values or records kept as JSON text; read back as plain values."""
+@cache
+def _entered() -> MetaData:
+    from sqlalchemy import MetaData  # noqa: PLC0415 - see rung.storage.sql
 
-    impl = Text
-    cache_ok = True
+    return MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """To JSON with sorted keys."""
-        return None if value is None else msgspec.json.encode(value, order="sorted").decode()
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        """From JSON."""
-        return None if value is None else msgspec.json.decode(value)
+def metadata() -> MetaData:
+    """The metadata with every area's tables; they are imported now, since a command loads only those that it uses."""
+    for area in pkgutil.iter_modules(rung.__path__, "rung."):
+        if area.ispkg and find_spec(f"{area.name}.store"):
+            importlib.import_module(f"{area.name}.store")
+            for item in pkgutil.iter_modules(importlib.import_module(area.name).__path__, f"{area.name}."):
+                if item.name.endswith("_store"):
+                    importlib.import_module(item.name)
+    for name in ("outbox", "queue", "migrate"):
+        importlib.import_module(f"rung.storage.{name}")
+    for declared in _DECLARED:
+        declared.made()
+    return _entered()
 
 
 def id_column(name: str = "id", *, primary_key: bool = True) -> Column[str]:
@@ -62,5 +64,26 @@ def project_column() -> Column[str]:
 
 
 def table(name: str, *parts: Any, **options: Any) -> Table:
-    """A table of ours, entered in ``METADATA``; options are those of one engine, such as ``sqlite_with_rowid``."""
-    return Table(name, METADATA, *parts, **options)
+    """A table of ours, made when a statement first needs it; options are those of one engine, such as ``sqlite_with_rowid``."""
+    declared = _DeclaredTable(name, parts, options)
+    _DECLARED.append(declared)
+    return declared  # type: ignore[return-value]  # it stands for the table wherever SQLAlchemy looks
+
+
+class _DeclaredTable(Declared):
+    """A table as it was declared: its name and columns can be read before it is made."""
+
+    def __init__(self, name: str, parts: tuple[Any, ...], options: dict[str, Any]) -> None:
+        Later.__init__(self, lambda: Word("Table")(name, _entered(), *parts, **options))
+        self.word, self.name, self.parts = "Table", name, parts
+
+
+def columns_of(table: Table) -> dict[str, str]:
+    """The columns of a declared table, each with the name of its type."""
+    declared: Any = table
+    kinds: dict[str, str] = {}
+    for part in declared.parts:
+        if isinstance(part, Declared) and part.word == "Column":
+            name, kind = part.parts[:2]
+            kinds[name] = kind.word if isinstance(kind, Declared) else kind.name
+    return kinds

@@ -135,13 +135,11 @@ def store_of(scope: Scope) -> ExperimentStore:
 
 
 def _new(scope: Scope, name: str, number: int, *, note: str = "", tags: dict[str, str] | None = None, location: str = "") -> r.Experiment:
-    store = GovernanceStore(scope.connection)
-    principal = store.find_principal(scope.principal)
-    project = store.find_project(scope.project) if number == 0 else None
+    project = GovernanceStore(scope.connection).find_project(scope.project) if number == 0 else None
     born = project.created_at if project else scope.now  # the default experiment is as old as its project, entered or not
     return r.Experiment(
         id=scope.project if project else new_id(), number=number, name=name, note=note, created_at=born, updated_at=born,
-        created_by=principal.name if principal else scope.principal, tags=tags or {}, artifact_location=location,
+        created_by=scope.who, tags=tags or {}, artifact_location=location,
     )  # fmt: skip
 
 

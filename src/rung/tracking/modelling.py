@@ -8,7 +8,6 @@ from rung.core.ids import new_id
 from rung.core.records import Page
 from rung.core.requests import handles
 from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
 from rung.storage.scope import Scope
 from rung.tracking import logged as m
 from rung.tracking.paging import sorted_page
@@ -37,10 +36,9 @@ def create_logged_model(request: m.CreateLoggedModel, scope: Scope) -> m.LoggedM
         ExperimentStore(scope.connection, scope.project).get(request.experiment_number)
     if request.run:
         RunStore(scope.connection, scope.project).row(request.run)
-    principal = GovernanceStore(scope.connection).find_principal(scope.principal)
     model = m.LoggedModel(
         id=request.id or new_id(), experiment_number=request.experiment_number, name=request.name, status="pending",
-        created_at=scope.now, updated_at=scope.now, created_by=principal.name if principal else scope.principal, type=request.type,
+        created_at=scope.now, updated_at=scope.now, created_by=scope.who, type=request.type,
         run=request.run, params=request.params, tags=request.tags,
     )  # fmt: skip
     store.add(model)

@@ -10,8 +10,7 @@ from rung.core.ids import new_id
 from rung.core.records import Empty, Page
 from rung.core.references import DatasetUse
 from rung.core.requests import handles
-from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
+from rung.governance.lineage import link, link_all, node
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 from rung.tracking import artifacts as a
@@ -46,7 +45,7 @@ def start_run(request: r.StartRun, scope: Scope) -> r.Run:
     run = r.Run(
         id=request.id or new_id(), experiment=experiment.name, experiment_number=experiment.number, number=number,
         name=request.name or f"{experiment.name}-{number}"[:1000], status="running", started_at=request.started_at or scope.now,
-        created_by=who(scope), params=request.params, tags=request.tags, context=request.context, datasets=request.datasets,
+        created_by=scope.who, params=request.params, tags=request.tags, context=request.context, datasets=request.datasets,
         pipeline_run=request.pipeline_run, step=request.step, parent=request.parent,
     )  # fmt: skip
     store.add(run)
@@ -267,12 +266,6 @@ def restore_run(request: r.RestoreRun, scope: Scope) -> r.Run:
     return store.get(run.id)
 
 
-def who(scope: Scope) -> str:
-    """Name of the principal who asks."""
-    principal = GovernanceStore(scope.connection).find_principal(scope.principal)
-    return principal.name if principal else scope.principal
-
-
 def _runs(scope: Scope) -> RunStore:
     return RunStore(scope.connection, scope.project)
 
@@ -299,13 +292,12 @@ def _owned(scope: Scope, owner: str) -> None:
 
 
 def _link_context(scope: Scope, run: r.Run) -> None:
-    target = node("run", run.id)
-    if run.context.lock:
-        link(scope, node("lock", run.context.lock), "environment_of", target)
-    if run.context.git_commit:
-        link(scope, node("git_commit", run.context.git_commit), "code_of", target)
-    if run.pipeline_run:
-        link(scope, node("pipeline_run", run.pipeline_run), "logged_to", target)
+    causes = (
+        ("lock", run.context.lock, "environment_of"),
+        ("git_commit", run.context.git_commit, "code_of"),
+        ("pipeline_run", run.pipeline_run, "logged_to"),
+    )
+    link_all(scope, [(node(kind, key), relation, node("run", run.id)) for kind, key, relation in causes if key])
     _link_datasets(scope, run.id, run.datasets)
 
 

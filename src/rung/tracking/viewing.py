@@ -6,7 +6,6 @@ from rung.core.clock import from_micros
 from rung.core.errors import NotFound
 from rung.core.records import Empty
 from rung.core.requests import handles
-from rung.governance.store import GovernanceStore
 from rung.storage.scope import Scope
 from rung.tracking import views as v
 from rung.tracking.records import MetricPoint, MetricSeries
@@ -20,7 +19,7 @@ _NEWEST_EXPERIMENTS = 30  # whose names are offered where no experiment is named
 def save_view(request: v.SaveView, scope: Scope) -> v.SavedView:
     """The view as it is kept."""
     view = v.SavedView(
-        name=request.name, owner=_name(scope), filter=request.filter, order_by=request.order_by, columns=request.columns,
+        name=request.name, owner=scope.who, filter=request.filter, order_by=request.order_by, columns=request.columns,
         experiment=request.experiment, updated_at=scope.now,
     )  # fmt: skip
     _views(scope).save(scope.principal, view)
@@ -30,7 +29,7 @@ def save_view(request: v.SaveView, scope: Scope) -> v.SavedView:
 @handles(v.ListViews)
 def list_views(request: v.ListViews, scope: Scope) -> tuple[v.SavedView, ...]:
     """Views of whoever asks."""
-    return _views(scope).all(scope.principal, _name(scope))
+    return _views(scope).all(scope.principal, scope.who)
 
 
 @handles(v.DeleteView)
@@ -72,8 +71,3 @@ def metric_of_runs(request: v.MetricOfRuns, scope: Scope) -> tuple[MetricSeries,
 
 def _views(scope: Scope) -> ViewStore:
     return ViewStore(scope.connection, scope.project)
-
-
-def _name(scope: Scope) -> str:
-    principal = GovernanceStore(scope.connection).find_principal(scope.principal)
-    return principal.name if principal else scope.principal

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlencode
 
 import msgspec
 from anyio import to_thread
@@ -21,7 +22,7 @@ from rung.ui import session
 from rung.ui.blocks import Page, PageFunction, Visit, Words
 from rung.ui.pages import NAVIGATION, PAGES
 from rung.ui.pages.actions import ACTIONS
-from rung.ui.raw import raw
+from rung.ui.raw import output, raw, step_log
 
 HERE = Path(__file__).parent
 STATUS = {"not_found": 404, "already_exists": 409, "invalid": 422, "conflict": 409, "denied": 403, "unavailable": 503}
@@ -41,6 +42,11 @@ HEADERS = {
 JINJA = Environment(
     loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+_BELOW = dict.fromkeys(("/pipeline-runs", "/pipeline-compare", "/packages", "/reproductions"), "/pipelines")
+_SEEN, _MARK = (
+    "seen",
+    '{"seen":"000000000000000000000000"}',
+)  # a live page says what it shows; where nothing else is to be shown, nothing is sent
 MakeTransport = Callable[[Request], Transport]
 
 
@@ -55,7 +61,9 @@ def ui_routes(make_transport: MakeTransport) -> list[BaseRoute]:
         Route("/login", _login, methods=["POST"]),
         Route("/logout", _logout, methods=["POST"]),
         Route("/static/{name}", _static, methods=["GET"]),
-        Route("/raw/{owner}/{path:path}", _raw_route(make_transport), methods=["GET"]),
+        Route("/raw/{owner}/{path:path}", _raw_route(raw, make_transport), methods=["GET"]),
+        Route("/outputs/{id}/steps/{step}", _raw_route(output, make_transport), methods=["GET"]),
+        Route("/step-logs/{id}/{step}", _raw_route(step_log, make_transport), methods=["GET"]),
     ]
     routes += [Route(f"/act/{name}", _act_route(act, make_transport), methods=["POST"]) for name, act in ACTIONS.items()]
     for path, page in PAGES:
@@ -83,10 +91,10 @@ def _page_route(page: PageFunction, make_transport: MakeTransport) -> Callable[[
     return answer
 
 
-def _raw_route(make_transport: MakeTransport) -> Callable[[Request], Response]:
+def _raw_route(serve: Callable[[Request, Visit], Response], make_transport: MakeTransport) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         try:
-            return raw(request, _visit(request, make_transport(request)))
+            return serve(request, _visit(request, make_transport(request)))
         except RungError as error:
             return _failed(request, error, as_json=False)
 
@@ -120,15 +128,23 @@ def _act_route(act: Callable[[Visit, dict[str, str]], str], make_transport: Make
 
 def _html(request: Request, page: Page, status: int = 200) -> Response:
     token = session.held_token(request)
-    here = "/" + request.url.path.split("/")[1]
+    first = "/" + request.url.path.split("/")[1]
+    here = _BELOW.get(first, first)
+    query = request.query_params.multi_items()
+    address = urlencode([(name, value) for name, value in query if name != _SEEN])
     text = JINJA.get_template("page.html").render(
         page=page,
         navigation=NAVIGATION if token else (),
         here=here,
-        address=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        address=request.url.path + (f"?{address}" if address else ""),
         json_address=("/index" if request.url.path == "/" else request.url.path) + ".json",
         form_token=session.form_token(token) if token else "",
     )
+    if page.live:
+        mark = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=12).hexdigest()
+        if "hx-request" in request.headers and dict(query).get(_SEEN) == mark:
+            return Response(None, 204, HEADERS)  # htmx leaves the page, what is selected and what is open on it, as it is
+        text = text.replace(_MARK, f'{{"{_SEEN}":"{mark}"}}')
     prefix = _prefix(request)
     if prefix:  # quotes in what users wrote are escaped, so only our own attributes match
         text = _LINKS.sub(lambda found: f"{found[1]}{prefix}/", text)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from rung.client.transports import Transport
 from rung.core.errors import Denied, NotFound
 from rung.core.requests import Request
+from rung.governance.records import WhoAmI
+from rung.governance.rules import may
 from rung.ui.charts.svg import Figure
 
 A = TypeVar("A")
@@ -102,6 +104,7 @@ class Form:
     label: str
     hidden: dict[str, str] = field(default_factory=dict)
     fields: Sequence[tuple[str, str, str]] = ()
+    title: str = ""
     kind: str = "form"
 
 
@@ -154,6 +157,11 @@ class Visit:
             return self.transport.call(request)
         except (NotFound, Denied):
             return None
+
+    def may(self, permission: str) -> bool:
+        """Whether the visitor's role holds a permission, to leave out buttons that would only be refused."""
+        who = self.find(WhoAmI())
+        return who is not None and may(who.role, permission)
 
     def number(self, name: str) -> int | None:
         """A number from the address. Raises NotFound."""

@@ -111,7 +111,11 @@ def _table(ending: str, size: int, file: Path) -> Preview:
         return Preview("none", note=f"This is no table that can be read: {str(error)[:200]}")
     rows = tuple(tuple(_cell(value) for value in row) for row in frame.iter_rows())
     of = f" of {total:,}" if total >= 0 else ""
-    said = [f"The first {len(rows)}{of} rows"] if total > len(rows) or (total < 0 and len(rows) == ROWS) else [f"{len(rows)} rows"]
+    said = (
+        [f"The first {len(rows)}{of} rows"]
+        if total > len(rows) or (total < 0 and len(rows) == ROWS)
+        else [f"{len(rows)} row{'' if len(rows) == 1 else 's'}"]
+    )
     if len(names) > COLUMNS:
         said.append(f"the first {COLUMNS} of {len(names)} columns")
     return Preview("table", rows, ", ".join(said) + ".", tuple(frame.columns))

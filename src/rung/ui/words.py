@@ -10,9 +10,10 @@ from urllib.parse import quote, urlencode
 from markupsafe import Markup, escape
 
 _TONES = {
-    "ok": "succeeded passed pass stable ok closed final healthy champion yes reproduced identical equivalent true live ready",
-    "warn": "warned running scheduled pending pruned queued waiting cached diagnosed decided canary shadow attested manual insufficient open wait unchecked equivalent",
-    "bad": "failed fail denied cancelled drifted rollback lost timed_out different broken no skipped",
+    "ok": "succeeded passed pass stable ok closed final healthy champion yes reproduced identical true live ready fired promoted",
+    "warn": "warned running scheduled pending pruned queued waiting diagnosed decided canary shadow attested manual insufficient open wait unchecked equivalent dry not_met held_back paused growing",
+    "bad": "failed fail denied cancelled drifted rollback lost timed_out different broken no rolled_back aborted",
+    "accent": "cached",
 }
 TONE = {word: tone for tone, words in _TONES.items() for word in words.split()}
 _ICON = {"ok": "✓", "warn": "●", "bad": "✕", "muted": "○", "accent": "◆"}
@@ -93,6 +94,15 @@ def took(start: datetime | None, end: datetime | None) -> str:
     return f"{seconds / 60:.1f}\u00a0min" if seconds < 7200 else f"{seconds / 3600:.1f}\u00a0h"  # noqa: PLR2004 - two hours
 
 
+def lasted(seconds: float) -> str:
+    """A stretch of time in the unit that suits."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}\u00a0ms"
+    if seconds < 120:  # noqa: PLR2004 - two minutes
+        return f"{seconds:.1f}\u00a0s"
+    return f"{seconds / 60:.1f}\u00a0min" if seconds < 7200 else f"{seconds / 3600:.1f}\u00a0h"  # noqa: PLR2004 - two hours
+
+
 def code(text: str) -> Markup:
     """A text to be copied letter by letter."""
     return Markup("<code>{}</code>").format(text)
@@ -132,3 +142,8 @@ def plain(value: object) -> str:
 def query(**parts: object) -> str:
     """The query of an address from its parts, empty ones left out."""
     return urlencode([(name, str(value)) for name, value in parts.items() if value not in {"", None}])
+
+
+def query_of(pairs: Sequence[tuple[str, object]]) -> str:
+    """The query of an address from pairs, names may come twice; empty ones left out."""
+    return urlencode([(name, str(value)) for name, value in pairs if value not in {"", None}])

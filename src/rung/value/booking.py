@@ -67,6 +67,12 @@ def _runs(made: _Maker, scope: Scope, versions: tuple[ModelVersion, ...], decisi
                 f"pipeline_run:{run.id}", "compute", quantity=run.cpu_s / 3600, unit="CPU hour", rate=made.rates.cpu_hour,
                 basis=f"{what}, {dated}", subject=f"pipeline_run {run.id}", at=at,
             )  # fmt: skip
+            if run.gpu_s > 0:
+                what = f"GPU time of pipeline run {run.pipeline}:{run.number}"
+                made.add(
+                    f"pipeline_run_gpu:{run.id}", "compute", quantity=run.gpu_s / 3600, unit="GPU hour", rate=made.rates.gpu_hour,
+                    basis=f"{what}, {dated}", subject=f"pipeline_run {run.id}", at=at,
+                )  # fmt: skip
 
 
 def _spent_at(run: PipelineRun, decisions: dict[str, Decision]) -> tuple[datetime, str]:

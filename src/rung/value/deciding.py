@@ -147,7 +147,7 @@ def decided(request: Decide, scope: Scope, case: Case) -> Decision:
         challenger=f"{case.version.model}:{request.challenger}" if request.challenger else "",
         as_of=case.as_of,
         created_at=scope.now,
-        created_by=scope.principal,
+        created_by=scope.who,
     )
 
 

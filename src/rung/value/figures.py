@@ -73,8 +73,30 @@ class ThresholdAdvice(Record):
     lost: float
 
 
+class HoldoutComparison(Record):
+    """Decisions of entities that were treated beside those held out, while a holdout ran; matured ones only.
+
+    ``treated_value`` and ``held_value`` are money per decision, ``difference`` the one less the other, its interval between
+    entities. ``usable`` says whether it is the report's baseline; ``note`` why not, or what was compared.
+    """
+
+    treated: Count
+    held: Count
+    treated_entities: Count
+    held_entities: Count
+    treated_value: float | None
+    held_value: float | None
+    difference: Interval | None
+    by: Line
+    usable: bool
+    note: Line
+
+
 class ValueReport(Record):
-    """What a model earned and cost over a period; measured on matured outcomes only."""
+    """What a model earned and cost over a period; measured on matured outcomes only.
+
+    ``basis`` names the baseline; ``holdout`` is told wherever one ran, also where it is too thin to be the baseline.
+    """
 
     id: Id
     number: Number
@@ -87,6 +109,7 @@ class ValueReport(Record):
     matrix: Number
     basis: BaselineKind
     basis_note: Line
+    holdout: HoldoutComparison | None = None
     predictions: Count
     acted: Count
     matured: Count

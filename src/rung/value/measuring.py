@@ -24,10 +24,14 @@ _LOG = ["prediction_id", "event_time", "model", "version", "arm", "score"]
 
 @dataclass(frozen=True)
 class Served:
-    """Rows a deployment answered for one model, with ``label`` null where none has arrived, and the shadow's answers."""
+    """Rows a deployment answered for one model, with ``label`` null where none has arrived, and the shadow's answers.
+
+    ``held_out`` are the holdout's rows, whichever model is the stable one; those of this model are among ``rows`` too.
+    """
 
     rows: pl.DataFrame
     shadow: pl.DataFrame
+    held_out: pl.DataFrame
 
 
 def deployment_of(scope: Scope, model: str) -> Deployment | None:
@@ -54,11 +58,13 @@ def served(
 ) -> Served:
     """What was answered in [start, end) by event time, with the labels known at ``as_of``."""
     frame = predictions.read(scope, deployment, start, end, columns=columns or [])
-    frame = frame.filter((pl.col("model") == model) & (pl.col("event_time") <= as_of))
+    mine, held = pl.col("model") == model, pl.col("arm") == "holdout"
+    frame = frame.filter((mine | held) & (pl.col("event_time") <= as_of))
     known = labels.known(scope, deployment, as_of, since=start)
     known = known.with_columns(label=labels.numbers(known["label"], _positive(scope, deployment)))
     joined = frame.join(known.select("prediction_id", "label"), on="prediction_id", how="left")
-    return Served(rows=joined.filter(pl.col("arm") != "shadow"), shadow=joined.filter(pl.col("arm") == "shadow"))
+    shadow = pl.col("arm") == "shadow"
+    return Served(rows=joined.filter(mine & ~shadow), shadow=joined.filter(mine & shadow), held_out=joined.filter(held))
 
 
 def _positive(scope: Scope, deployment: str) -> str | int | float | bool | None:
@@ -94,6 +100,16 @@ def values(matrix: ValueMatrix, rows: pl.DataFrame, limits: dict[int, float | No
 def days(rows: pl.DataFrame) -> NDArray[np.int64]:
     """The day of each row, as a number: the block its money is drawn with."""
     return rows["event_time"].dt.epoch("d").cast(pl.Int64).to_numpy()
+
+
+def money(scope: Scope, matrix: ValueMatrix, rows: pl.DataFrame) -> Floats:
+    """Money of labelled rows of any models, in order, each under its own version's threshold."""
+    total = np.zeros(rows.height)
+    for model in sorted(set(rows["model"])):
+        mine = (rows["model"] == model).to_numpy()
+        part = rows.filter(pl.col("model") == model)
+        total[mine] = values(matrix, part, thresholds(scope, model, sorted(set(part["version"])), matrix))
+    return total
 
 
 def replayed(scope: Scope, version: ModelVersion, rows: pl.DataFrame) -> Floats:

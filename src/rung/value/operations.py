@@ -12,7 +12,6 @@ from rung.core.ids import new_id
 from rung.core.records import Empty, replaced
 from rung.core.requests import handles
 from rung.governance.lineage import link, node
-from rung.governance.store import GovernanceStore
 from rung.monitoring.records import SetIncidentDecision
 from rung.registry.store import RegistryStore
 from rung.storage.outbox import emit
@@ -45,7 +44,7 @@ def set_matrix(request: r.SetMatrix, scope: Scope) -> r.ValueMatrix:
     store = _store(scope)
     matrix = r.ValueMatrix(
         id=new_id(), number=store.next_number(r.ValueMatrix, request.model), currency=request.currency or scope.settings.rates.currency,
-        created_at=scope.now, created_by=_name(scope), **given,
+        created_at=scope.now, created_by=scope.who, **given,
     )  # fmt: skip
     store.add(matrix)
     return matrix
@@ -114,7 +113,7 @@ def add_cost(request: r.AddCost, scope: Scope) -> r.LedgerEntry:
         basis=f"entered: {request.note}"[:1000],
         spent_at=request.spent_at or scope.now,
         created_at=scope.now,
-        created_by=_name(scope),
+        created_by=scope.who,
     )
     _store(scope).add_entry(entry, f"entered:{entry.id}")
     return entry
@@ -152,7 +151,7 @@ def make_report(request: r.MakeReport, scope: Scope) -> Callable[[Scope], r.Valu
     def save(inside: Scope) -> r.ValueReport:
         store = _store(inside)
         booking.book(store, bookings)
-        report = replaced(made, number=store.next_number(r.ValueReport, request.model), created_by=_name(inside))
+        report = replaced(made, number=store.next_number(r.ValueReport, request.model), created_by=inside.who)
         store.add(report)
         return report
 
@@ -178,7 +177,7 @@ def set_policy(request: r.SetRetrainingPolicy, scope: Scope) -> r.RetrainingPoli
     store = _store(scope)
     policy = r.RetrainingPolicy(
         id=new_id(), model=request.model, number=store.next_number(r.RetrainingPolicy, request.model), policy=request.policy,
-        settings=request.settings, reason=request.reason, created_at=scope.now, created_by=_name(scope),
+        settings=request.settings, reason=request.reason, created_at=scope.now, created_by=scope.who,
     )  # fmt: skip
     store.add(policy)
     return policy
@@ -217,7 +216,7 @@ def _keep_decision(scope: Scope, made: r.Decision) -> r.Decision:
         for held in store.decisions(incident=made.incident):
             if held.as_of == made.as_of:
                 return held
-    decision = replaced(made, number=store.next_decision(), created_by=_name(scope))
+    decision = replaced(made, number=store.next_decision(), created_by=scope.who)
     store.add_decision(decision)
     link(scope, node("model_version", f"{decision.model}:{decision.version}"), "judged_in", node("decision", decision.id))
     if decision.incident:
@@ -276,7 +275,7 @@ def save_rehearsal(request: r.SaveRehearsal, scope: Scope) -> r.Rehearsal:
     rehearsal = r.Rehearsal(
         id=new_id(), number=store.next_number(r.Rehearsal, request.model), best=max(request.outcomes, key=lambda item: item.net).policy,
         digest=digest_of(msgspec.json.encode((request.outcomes, request.settings, request.inputs))), created_at=scope.now,
-        created_by=_name(scope), **{name: getattr(request, name) for name in names},
+        created_by=scope.who, **{name: getattr(request, name) for name in names},
     )  # fmt: skip
     store.add(rehearsal)
     return rehearsal
@@ -296,8 +295,3 @@ def list_rehearsals(request: r.ListRehearsals, scope: Scope) -> tuple[r.Rehearsa
 
 def _store(scope: Scope) -> ValueStore:
     return ValueStore(scope.connection, scope.project)
-
-
-def _name(scope: Scope) -> str:
-    found = GovernanceStore(scope.connection).find_principal(scope.principal)
-    return found.name if found else scope.principal

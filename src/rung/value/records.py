@@ -12,6 +12,7 @@ from rung.core.requests import Effect, Request
 from rung.value.figures import Action as Action
 from rung.value.figures import BaselineKind as BaselineKind
 from rung.value.figures import Currency as Currency
+from rung.value.figures import HoldoutComparison as HoldoutComparison
 from rung.value.figures import Interval as Interval
 from rung.value.figures import MonthValue as MonthValue
 from rung.value.figures import PeriodOutcome as PeriodOutcome

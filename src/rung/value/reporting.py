@@ -6,17 +6,23 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from rung.core.errors import NotFound
 from rung.core.ids import new_id
 from rung.storage.scope import Scope
 from rung.value import rules
+from rung.value.holding import compared, entity_column
 from rung.value.measuring import Served, days, deployment_of, served, span, thresholds, values
 from rung.value.records import BaselineKind, Interval, LedgerEntry, MakeReport, MonthValue, ThresholdAdvice, ValueMatrix, ValueReport
 
 _NOTES = (
     "Only rows whose label had arrived are measured; the rest is in 'pending', valued as the matured ones were.",
     "Intervals draw whole days, since cases of one day depend on each other.",
+)
+_HELD_NOTES = (
+    _NOTES[0],
+    "Intervals are between entities; rows that were held out, or answered while no holdout ran, gain nothing.",
 )
 
 
@@ -26,12 +32,13 @@ def report(request: MakeReport, scope: Scope, matrix: ValueMatrix, ledger: tuple
     name = request.deployment or getattr(deployment_of(scope, request.model), "name", None)
     if name is None:
         raise NotFound(f"Nothing serves model {request.model!r}.", code="value.not_served", hint="Deploy it, or name the deployment.")
-    found = served(scope, name, request.model, request.start, request.end, as_of)
+    sticky = entity_column(scope, name)
+    found = served(scope, name, request.model, request.start, request.end, as_of, columns=[sticky] if sticky else [])
     if found.rows.is_empty():
         raise NotFound(
             f"{name!r} has no predictions of {request.model!r} to value.", code="value.no_predictions", hint="Check period and as_of."
         )
-    return _Reporter(request, scope, matrix, ledger, found, name, as_of).made()
+    return _Reporter(request, scope, matrix, ledger, found, name, as_of, sticky).made()
 
 
 class _Reporter:
@@ -46,6 +53,7 @@ class _Reporter:
         found: Served,
         deployment: str,
         as_of: datetime,
+        sticky: str,
     ) -> None:
         self.request, self.scope, self.matrix, self.ledger = request, scope, matrix, ledger
         self.rows, self.deployment, self.as_of = found.rows, deployment, as_of
@@ -54,12 +62,21 @@ class _Reporter:
         self.matured = self.rows.filter(pl.col("label").is_not_null()).sort("event_time")
         self.label = self.matured["label"].to_numpy()
         self.gross = values(matrix, self.matured, self.limits)
+        self.holdout = compared(scope, matrix, found, self.matured, self.gross, sticky)
         self.basis, self.note, self.baseline = self._baseline(found.shadow)
         self.gain = self.gross - self.baseline
         self.day = days(self.matured)
         self.month = self.matured["event_time"].dt.strftime("%Y-%m").to_numpy()
 
     def _baseline(self, shadow: pl.DataFrame) -> tuple[BaselineKind, str, rules.Floats]:
+        if self.holdout is None:
+            return self._without_holdout(shadow)
+        if self.holdout.told.usable:
+            return "holdout", self.holdout.told.note, self.holdout.baseline(self.gross)
+        basis, note, baseline = self._without_holdout(shadow)
+        return basis, f"{self.holdout.told.note} {note}", baseline
+
+    def _without_holdout(self, shadow: pl.DataFrame) -> tuple[BaselineKind, str, rules.Floats]:
         paired = shadow.select("prediction_id", other=pl.col("score"), number=pl.col("version")).unique("prediction_id")
         joined = self.matured.join(paired, on="prediction_id", how="left", maintain_order="left") if shadow.height else None
         if joined is not None and joined["other"].null_count() == 0 and joined.height:
@@ -73,7 +90,8 @@ class _Reporter:
             note = f"Before the model, 1000 cases were worth {before:g} {self.matrix.currency}, as declared with the value matrix."
             return "before_after", note, np.full(self.label.size, before / 1000)
         words = "nobody is acted on" if self.classification else "every value is guessed as the median of the labels"
-        note = f"No holdout and no shadow ran, so the comparison is with no model at all: {words}."
+        none = "No holdout and no shadow ran, so" if self.holdout is None else "No shadow ran either, so"
+        note = f"{none} the comparison is with no model at all: {words}."
         return "no_model", note, rules.without_model(self.matrix, self.label, classification=self.classification)
 
     def made(self) -> ValueReport:
@@ -82,7 +100,7 @@ class _Reporter:
         months = self._months()
         costs = _by_kind(self.ledger)
         cost = sum(costs.values())
-        incremental = rules.block_total(self.gain, self.day)
+        incremental = self._incremental(np.ones(self.gain.size, dtype=np.bool_))
         net = rules.shifted(incremental, -cost)
         matured, rows = self.matured.height, self.rows.height
         return ValueReport(
@@ -97,6 +115,7 @@ class _Reporter:
             matrix=self.matrix.number,
             basis=self.basis,
             basis_note=self.note,
+            holdout=self.holdout.told if self.holdout else None,
             predictions=rows,
             acted=self._acted(self.rows),
             matured=matured,
@@ -119,10 +138,16 @@ class _Reporter:
             pending=self._pending(incremental, rows - matured),
             months=months,
             undated_cost=cost - sum(month.cost for month in months),
-            notes=_NOTES,
+            notes=_HELD_NOTES if self.basis == "holdout" else _NOTES,
             created_at=self.scope.now,
             created_by=self.scope.principal,
         )
+
+    def _incremental(self, among: NDArray[np.bool_]) -> Interval:
+        """What some of the matured rows gained over the baseline."""
+        if self.holdout is not None and self.basis == "holdout":
+            return self.holdout.total(self.gross, among)
+        return rules.block_total(self.gain[among], self.day[among])
 
     def _acted(self, rows: pl.DataFrame) -> int:
         if not self.classification:
@@ -162,7 +187,7 @@ class _Reporter:
         for month in sorted(set(all_months)):
             rows, mine = self.rows.filter(all_months == month), self.month == month
             costs = _by_kind(tuple(entry for entry in self.ledger if entry.spent_at.strftime("%Y-%m") == month))
-            incremental, matured = rules.block_total(self.gain[mine], self.day[mine]), int(mine.sum())
+            incremental, matured = self._incremental(mine), int(mine.sum())
             left = rows.height - matured
             made.append(
                 MonthValue(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from rung.value.records import Interval, ThresholdAdvice, ValueMatrix
 Floats = NDArray[np.float64]
 _RESAMPLES = 1000
 _CUTS = 200
+_NORMAL_95 = 1.959964
 
 
 def row_values(matrix: ValueMatrix, score: Floats, label: Floats, threshold: float | None) -> Floats:
@@ -68,6 +71,42 @@ def block_total(values: Floats, blocks: NDArray[np.int64], *, level: float = 0.9
     draws = np.random.default_rng(seed).multinomial(sums.size, np.full(sums.size, 1 / sums.size), size=_RESAMPLES) @ sums
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate=float(sums.sum()), low=float(low), high=float(high))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Money of a decision in the mean, the variance of that mean, and how many decisions and entities it rests on."""
+
+    value: float
+    variance: float
+    rows: int
+    entities: int
+
+
+def mean_of(values: Floats, entities: NDArray[np.int64]) -> Mean:
+    """The mean over decisions, its variance between entities, since decisions about one entity depend on each other.
+
+    Args:
+        values: shape (n,), money of each decision.
+        entities: shape (n,), whom each decision is about. With one entity the variance is infinite.
+
+    Source:
+        Linearised ratio of totals, with G / (G - 1) for G entities: Cochran, Sampling Techniques (1977), section 6.3.
+    """
+    if values.size == 0:
+        return Mean(0.0, float("inf"), 0, 0)
+    mean = float(values.mean())
+    _, place = np.unique(entities, return_inverse=True)
+    sums = np.bincount(place, weights=values - mean)
+    many = sums.size
+    variance = many / (many - 1) * float((sums**2).sum()) / values.size**2 if many > 1 else float("inf")
+    return Mean(mean, variance, values.size, many)
+
+
+def mean_difference(treated: Mean, held: Mean) -> Interval:
+    """What a decision of the one earns more than one of the other, with a 95 % interval."""
+    estimate, spread = treated.value - held.value, _NORMAL_95 * sqrt(treated.variance + held.variance)
+    return Interval(estimate=estimate, low=estimate - spread, high=estimate + spread)
 
 
 def scaled(interval: Interval, factor: float) -> Interval:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, Integer, String, UniqueConstraint, and_, func, select
 
 from rung.core.errors import NotFound
-from rung.core.records import Record
+from rung.core.records import Record, prepared
+from rung.storage.sql import Column, Connection, Integer, String, UniqueConstraint, and_, func, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 from rung.value import records as r
 
@@ -218,7 +218,7 @@ class ValueStore:
                 self._connection.execute(of.update().where(mine, key == held).values(model=name, body=renamed))
 
     def _bodies(self, query: Any, kind: type[R]) -> tuple[R, ...]:
-        return tuple(msgspec.convert(body, kind) for body in self._connection.execute(query).scalars())
+        return tuple(msgspec.convert(body, prepared(kind)) for body in self._connection.execute(query).scalars())
 
     def _scalar(self, query: Any) -> Any:
         return self._connection.execute(query).scalar()

@@ -15,8 +15,8 @@ from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
 from rung.core.errors import Invalid
 from rung.registry.format import Traits, columns_f
+from rung.registry.matching import matched
 from rung.registry.mlschema import Asked, asked_by
-from rung.registry.predictor import matched
 from rung.registry.records import Signature
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -304,7 +304,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(server: RunningServer, held: d
     address = f"{PROXY}/artifacts/{held['experiment_id']}/{held['run_id']}/artifacts/broken-{size}"
     before = _stored(server.home)
     _raw(server, f"PUT {address} HTTP/1.1", b"x" * (size // 2), length=size, hang_up=True)
-    wait_until(lambda: not list((server.home / "incoming").glob("*")), 10, lambda: "the upload's temporary file is still there")
+    wait_until(lambda: not list((server.home / "incoming").glob("*")), 60, lambda: "the upload's temporary file is still there")
     assert http.get(address).status_code == 404
     assert http.get(f"{API}/artifacts/list", params={"run_id": held["run_id"], "path": f"broken-{size}"}).json().get("files") is None
     assert _stored(server.home) == before
@@ -318,12 +318,13 @@ def test_a_part_that_breaks_off_leaves_nothing_and_may_come_again(server: Runnin
     _raw(server, f"PUT {url.removeprefix(server.url)} HTTP/1.1", b"x" * (1 << 20), length=2 << 20, hang_up=True)
     wait_until(lambda: [path.name for path in folder.iterdir()] == ["upload.json"], 30, lambda: f"{list(folder.iterdir())} are there")
     assert http.post(f"{PROXY}/mpu/complete/{place}", json={**body, "parts": [{"part_number": 1, "etag": ""}]}).status_code == 400
-    tag = httpx.put(url, content=b"whole").headers["etag"]
+    tag = httpx.put(url, content=b"whole", timeout=60).headers["etag"]
     body["parts"] = [{"part_number": 1, "etag": tag}]
     with ThreadPoolExecutor(4) as pool:
         ended = list(
             pool.map(
-                lambda _: httpx.post(f"{server.url}{PROXY}/mpu/complete/{place}", json=body, headers=http.headers).status_code, range(4)
+                lambda _: httpx.post(f"{server.url}{PROXY}/mpu/complete/{place}", json=body, headers=http.headers, timeout=60).status_code,
+                range(4),
             )
         )
     assert sorted(ended) == [200, 404, 404, 404]
@@ -386,7 +387,7 @@ def test_who_may_only_read_changes_no_artifact(reader: httpx.Client, http: httpx
     "sent", [b"Basic \xff", b"Basic //8=", b"Basic AA==", b"Bearer " + b"x" * 10_000, b"Bearer", b"Bearer \xe9", b"Digest x", b""]
 )
 def test_credentials_that_are_none_let_nobody_in(server: RunningServer, path: str, sent: bytes) -> None:
-    answer = httpx.post(server.url + API + path, json={}, headers=[(b"authorization", sent)])
+    answer = httpx.post(server.url + API + path, json={}, headers=[(b"authorization", sent)], timeout=60)
     assert (answer.status_code, answer.json()["error_code"]) == (401, "UNAUTHENTICATED")
 
 
@@ -451,7 +452,7 @@ def _raw(server: RunningServer, line: str, body: bytes, *, length: int | None = 
     host = server.url.removeprefix("http://")
     head = f"{line}\r\nHost: {host}\r\nAuthorization: Bearer {server.token}\r\nContent-Type: application/json\r\nConnection: close\r\n"
     name, _, port = host.partition(":")
-    with socket.create_connection((name, int(port)), timeout=10) as wire:
+    with socket.create_connection((name, int(port)), timeout=60) as wire:
         wire.sendall(f"{head}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode("latin-1") + body)
         if hang_up:
             return 0, b""

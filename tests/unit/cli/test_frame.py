@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rung.cli.frame import EXIT_CODES
+from rung.cli.frame import EXIT_CODES, cell
 from rung.cli.main import cli
 from rung.core.errors import ERRORS
 from rung.server.errors import STATUS
@@ -20,6 +20,10 @@ def run(home: Path, *arguments: str) -> Result:
 
 def test_every_error_class_has_an_exit_code_and_a_status() -> None:
     assert set(EXIT_CODES) == set(ERRORS) == set(STATUS)
+
+
+def test_numbers_read_as_people_write_them() -> None:
+    assert [cell(x) for x in (0.123456, 86400.0, 1234567.8, 1e20, 3.0)] == ["0.1235", "86400", "1234568", "1e+20", "3"]
 
 
 def test_help_names_every_command_with_a_sentence(home: Path) -> None:

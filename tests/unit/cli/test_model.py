@@ -45,6 +45,15 @@ def answer(*words: str) -> Any:
 
 
 @pytest.mark.usefixtures("late")
+def test_a_version_may_be_written_with_a_colon() -> None:
+    assert answer("model", "show", "late:1")["number"] == 1
+    assert answer("model", "engine", "late:2") == answer("model", "engine", "late", "2")
+    assert answer("model", "evaluate", "late:2", "flights:1")["number"] == 2
+    assert answer("model", "tag", "--set", "of=flights:1", "late:1")["tags"] == {"of": "flights:1"}
+    assert ask("model", "show", "late:first").exit_code != 0
+
+
+@pytest.mark.usefixtures("late")
 def test_models_and_versions_are_found_by_tags_and_stages() -> None:
     answer("model", "describe", "late", "--description", "Will it be late?")
     assert answer("model", "tag", "late", "--set", "team=blue")["tags"] == {"team": "blue"}
@@ -149,8 +158,8 @@ def test_webhooks_are_made_changed_and_forgotten(client: Client, monkeypatch: py
     [
         ("add ci https://127.0.0.1/x -e run.finished", 2), ("add ci https://example.org -e nothing", 2), ("add ci https://example.org", 2),
         ("add ci ftp://example.org -e run.finished", 2), ("add ci https://example.org -e run.finished --secret-from NO_SUCH_VARIABLE", 2),
-        (f"update {ID} --on", 4), (f"update {ID}", 2), ("update x --on", 2), (f"test {ID}", 4), (f"test {ID} -e nothing", 2),
-        (f"deliveries {ID}", 4), (f"retry {ID}", 4), (f"remove {ID}", 4), ("remove x", 2),
+        (f"update {ID} --on", 4), (f"update {ID}", 2), ("update x --on", 4), (f"test {ID}", 4), (f"test {ID} -e nothing", 2),
+        (f"deliveries {ID}", 4), (f"retry {ID}", 4), (f"remove {ID}", 4), ("remove x", 4),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("client")

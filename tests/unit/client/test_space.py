@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rung.client.tuning.objectives import called
 from rung.client.tuning.space import Choice, Float, Int, described, grid_of, parsed, space_of, values_of
 from rung.core.errors import Invalid
 
@@ -129,3 +131,17 @@ def test_a_grid_of_whole_numbers_stays_within_its_ends(low: int, width: int, ste
     assert values[0] == low
     assert all(low <= value <= low + width for value in values)
     assert len(values) == width // step + 1
+
+
+def test_objectives_take_the_trial_or_params_by_name() -> None:
+    trial: dict[str, Any] = {"lr": 0.1, "depth": 3}
+    assert called(lambda trial: trial["lr"], trial) == 0.1
+    assert called(lambda lr, depth: (lr, depth), trial) == (0.1, 3)
+    assert called(lambda depth, *, trial: (depth, trial is not None), trial) == (3, True)
+    assert called(lambda lr, epochs=5: (lr, epochs), trial) == (0.1, 5)
+    assert called(functools.partial(lambda rows, depth: (rows, depth), 7), trial) == (7, 3)
+    assert called(len, trial) == 2
+    with pytest.raises(Invalid, match="needs epochs, which the space does not have"):
+        called(lambda lr, epochs: lr, trial)
+    with pytest.raises(Invalid, match="needs a, b"):
+        called(lambda a, b: a, trial)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from rung.core.errors import ERRORS, Invalid, NotFound, rebuilt
-from rung.core.records import AnyFloat, Name, Number, Record, checked, decoded, replaced
+from rung.core.records import AnyFloat, Id, Name, Number, Record, checked, decoded, replaced
 from rung.core.requests import Effect, Request, answer_type
 
 
@@ -111,3 +111,33 @@ def test_threads_may_decode_a_record_for_the_first_time_at_once() -> None:
     # In a process of its own: without the care taken, it ends with a segmentation fault.
     done = subprocess.run([sys.executable, "-c", _MANY_THREADS], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
+class Asked(Record):
+    """What a caller sends."""
+
+    id: Id
+    many: tuple[int, ...] = ()
+    token: Name = "x"
+
+
+@pytest.mark.parametrize(
+    ("plain", "said"),
+    [
+        ({"id": "x"}, "Asked: Expected an id of 32 hex digits, not 'x' - at `$.id`."),
+        ({"id": 5}, "Asked: Expected `str`, got `int` 5 - at `$.id`."),
+        ({"id": "0" * 32, "many": [1, "two"]}, "Asked: Expected `int`, got `str` 'two' - at `$.many[1]`."),
+        ({"id": "y" * 500}, f"Asked: Expected an id of 32 hex digits, not '{'y' * 59}… - at `$.id`."),
+        ({}, "Asked: Object missing required field `id`."),
+    ],
+)
+def test_a_value_that_is_refused_is_named(plain: dict[str, Any], said: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        decoded(plain, Asked)
+    assert caught.value.message == said
+
+
+def test_a_value_that_may_be_a_secret_is_not() -> None:
+    with pytest.raises(Invalid) as caught:
+        decoded({"id": "0" * 32, "token": "hush hush"}, Asked)
+    assert "hush" not in str(caught.value)

@@ -26,7 +26,8 @@ from rung.engine.loop import Engine
 from rung.governance.records import PrincipalCreated
 from rung.pipelines.authoring import pipeline, step
 from rung.pipelines.project import forget_modules
-from rung.pipelines.records import AddTrigger, FireTriggers, GetPipelineRun, ListTriggerFires, RunPipeline
+from rung.pipelines.records import GetPipelineRun, RunPipeline
+from rung.pipelines.triggering import AddTrigger, ListTriggerFires
 from rung.storage.queue import QueueStore
 
 _calls: list[str] = []
@@ -103,7 +104,7 @@ def test_an_edited_helper_runs_only_what_calls_it(project: Client, folder: Path)
     run = project.pipelines.run("train")
     detail = project.pipelines.get(run.id)
     assert _statuses(project, run.id) == {"load": "cached", "total": "succeeded"}
-    assert "its code" in detail.steps[1].reason
+    assert "helpers.py:rate changed" in detail.steps[1].reason
     assert project.pipelines.output(run.id) == 135.0
 
 
@@ -291,7 +292,7 @@ def test_a_run_of_a_dead_worker_is_taken_up_by_another(project: Client) -> None:
     platform = project.transport.platform  # type: ignore[attr-defined]
     dead = "|".join([*Engine(platform).owner.split("|")[:2], "1", "0"])
     now = platform.clock.now()
-    claimed = platform.database.write(lambda c: QueueStore(c).claim("pipelines", owner=dead, now=now, lease=timedelta(hours=1)))
+    claimed = platform.database.write(lambda c: QueueStore(c).claim("pipelines", owner=dead, lease=timedelta(hours=1)))
     assert claimed.subject == queued.id
     engine = Engine(platform)
     engine.run_until_idle()
@@ -308,14 +309,14 @@ def test_the_same_dedup_word_answers_the_same_run(project: Client) -> None:
 
 def test_a_new_dataset_version_starts_what_waits_for_it_once(project: Client) -> None:
     project.pipelines.register()
-    project.pipelines.add_trigger("on-flights", "train", "dataset", subject="flights", cooldown_s=3600)
-    wish = FireTriggers(kind="dataset", subject="flights", cause="flights:1", reason="It came.")
-    first, again = project.transport.call(wish), project.transport.call(wish)
+    project.triggers.add("on-flights", "train", dataset="flights", cooldown="1h")
+    facts = {"dataset": "flights:1", "name": "flights", "number": 1}
+    first, again = (project.triggers.call("dataset", "flights", "flights:1", facts) for _ in range(2))
     assert first == again
     assert first[0].outcome == "fired"
-    later = project.transport.call(FireTriggers(kind="dataset", subject="flights", cause="flights:2"))
+    later = project.triggers.call("dataset", "flights", "flights:2", {**facts, "dataset": "flights:2", "number": 2})
     assert (later[0].outcome, later[0].reason[:17]) == ("held_back", "It cools down unt")
-    assert project.transport.call(FireTriggers(kind="dataset", subject="other", cause="other:1")) == ()
+    assert project.triggers.call("dataset", "other", "other:1", {"dataset": "other:1", "name": "other", "number": 1}) == ()
 
 
 def test_a_schedule_fires_once_per_fire_time_however_often_it_is_asked(folder: Path) -> None:
@@ -324,7 +325,7 @@ def test_a_schedule_fires_once_per_fire_time_however_often_it_is_asked(folder: P
     transport = LocalTransport(platform, token=first.secret if first else "")
     engine = Engine(platform)
     engine.register()
-    transport.call(AddTrigger(name="hourly", pipeline="train", kind="schedule", cron="0 * * * *", catch_up="all"))
+    transport.call(AddTrigger(name="hourly", pipeline="train", kind="schedule", options={"cron": "0 * * * *", "catch_up": "all"}))
     clock.advance(timedelta(hours=2))
     engine.tick()
     engine.tick()
@@ -383,7 +384,7 @@ def test_a_reproduction_traces_the_plan_of_the_snapshot_too(project: Client, fol
     (folder / "pipelines.py").write_text(text.replace("return total(load(n))", "return total(load(n + 1))"))
     project.pipelines.register()
     found = project.pipelines.reproduce(run.id)
-    assert (found.likeness, found.notes) == ("identical", ())
+    assert (found.likeness, found.changes) == ("identical", ())
     assert project.pipelines.output(project.pipelines.run("train").id) == 110.0  # the project's own modules are back
 
 
@@ -392,7 +393,7 @@ def test_steps_run_for_their_side_effects_are_not_repeated(project: Client, fold
     (folder / "pipelines.py").write_text(text.replace("@step\ndef load", "@step(cache=False)\ndef load"))
     found = project.pipelines.reproduce(project.pipelines.run("train").id)
     assert (found.likeness, [c.step for c in found.comparisons]) == ("identical", ["total"])
-    assert "load" in found.notes[0]
+    assert found.not_repeated == ("load",)
     assert (tmp_path / "marks").read_text().split() == ["load", "total", "total"]
 
 

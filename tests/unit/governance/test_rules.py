@@ -58,6 +58,10 @@ def test_a_forged_event_with_a_fresh_digest_breaks_the_one_after() -> None:
     [
         ("viewer", "run:read", True),
         ("viewer", "run:write", False),
+        ("node", "deployment:serve", True),
+        ("node", "deployment:read", False),
+        ("node", "prediction:predict", False),
+        ("editor", "prediction:serve", False),
         ("editor", "run:write", True),
         ("editor", "model:promote", False),
         ("service", "model:promote", True),

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from rung.core.errors import Invalid
 from rung.pipelines.materialisers import compare, load, materialise
+from rung.pipelines.materialisers.estimator import Estimator
 
 _PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=20) | st.dates(),
@@ -38,6 +39,7 @@ def _round_trip(value: object, scratch: Path) -> Any:
     return load(kind, payload, scratch)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first value waits for what the others loaded
 @given(value=_PLAIN)
 def test_plain_values_come_back_equal_and_of_their_type(value: object) -> None:
     found = _round_trip(value, Path("/nowhere"))
@@ -90,6 +92,44 @@ def test_files_and_folders_come_back_with_their_names(tmp_path: Path) -> None:
     found = _round_trip(folder, tmp_path / "scratch")
     assert (found.name, (found / "inner" / "a.txt").read_text()) == ("report", "hello")
     assert _round_trip(folder / "inner" / "a.txt", tmp_path / "scratch").name == "a.txt"
+
+
+def test_an_estimator_has_the_same_bytes_whether_equal_values_in_it_are_one_object_or_two() -> None:
+    name, number, pair = "far away", 1234.5, (7000, "far away")
+    one, two = LogisticRegression(), LogisticRegression()
+    one.names_, one.numbers_, one.pairs_ = [name, name], {"a": number, "b": number}, [pair, pair]
+    again = "".join(["far ", "away"])
+    two.names_, two.numbers_ = [name, again], {"a": number, "b": float("1234.5")}
+    two.pairs_ = [pair, (int("7000"), again)]
+    assert two.names_[0] is not two.names_[1]
+    assert Estimator.dump(one).data == Estimator.dump(two).data
+
+
+def test_scalars_of_numpy_in_an_estimator_are_told_apart_by_their_values_only() -> None:
+    one, two, other = LogisticRegression(), LogisticRegression(), LogisticRegression()
+    held = np.float64(0.25)
+    one.both_, two.both_, other.both_ = [held, held], [held, np.float64(0.25)], [held, np.float64(0.5)]
+    assert Estimator.dump(one).data == Estimator.dump(two).data
+    assert Estimator.dump(one).data != Estimator.dump(other).data
+
+
+def test_what_an_estimator_holds_twice_is_one_object_again_where_it_can_change(tmp_path: Path) -> None:
+    one, two = LogisticRegression(), LogisticRegression()
+    shared = np.arange(3.0)
+    one.both_, two.both_ = [shared, shared], [shared, shared.copy()]
+    assert Estimator.dump(one).data != Estimator.dump(two).data
+    back = Estimator.load(Estimator.dump(one), tmp_path)
+    assert back.both_[0] is back.both_[1]
+
+
+def test_the_order_of_a_set_and_bytes_between_fields_do_not_show_in_an_estimator() -> None:
+    gaps = np.dtype([("flag", "u1"), ("value", "f8")], align=True)
+    one, two = LogisticRegression(), LogisticRegression()
+    one.rows_, two.rows_ = np.zeros(2, gaps), np.frombuffer(b"\xff" * 32, gaps).copy()
+    two.rows_["flag"], two.rows_["value"] = 0, 0.0
+    one.names_, two.names_ = {8, 0}, {0, 8}  # eight slots: whoever comes first lies first
+    assert list(one.names_) != list(two.names_)
+    assert Estimator.dump(one).data == Estimator.dump(two).data
 
 
 def test_an_estimator_has_the_same_bytes_in_every_process() -> None:

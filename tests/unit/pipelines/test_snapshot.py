@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rung.core.settings import load_settings
 from rung.pipelines import project
-from rung.pipelines.project import Project, restore, snapshot
+from rung.pipelines.project import Project, load_project, restore, snapshot
 from rung.storage.blobs.local import LocalBlobs
 
 
@@ -28,3 +29,15 @@ def test_each_store_gets_the_files_and_gets_them_again_after_a_while(tmp_path: P
         one.delete(digest)
     assert snapshot(code, one.put) == tree
     assert len(list(one.list())) == 2
+
+
+def test_two_folders_with_modules_of_one_name_do_not_get_each_others(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rung.toml").write_text("")
+        (tmp_path / name / "helper_of_both.py").write_text(f"NAME = {name!r}\n")
+        (tmp_path / name / "pipelines.py").write_text(
+            f"import helper_of_both\nfrom rung import pipeline\n\n@pipeline(name=helper_of_both.NAME)\ndef made_in_{name}():\n    return None\n"
+        )
+    for name in ("one", "two", "one"):
+        assert list(load_project(load_settings(tmp_path / name, environ={})).pipelines) == [name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 import rung
 from rung.app.local import LocalTransport
 from rung.client.client import Client
+from rung.core.clock import FixedClock
 from rung.core.digests import digest_of
 from rung.core.errors import AlreadyExists, Conflict, Denied, Invalid, NotFound
 from rung.governance.records import Role
@@ -244,8 +244,8 @@ def test_of_two_approvals_neither_is_of_who_promotes_and_both_end(flights: Clien
         ada.registry.promote(NAME, 1)
     with pytest.raises(Invalid, match="would have ended"):
         eve.registry.approve(NAME, 1, until=datetime.now(UTC) - timedelta(hours=1))
-    eve.registry.approve(NAME, 1, until=datetime.now(UTC) + timedelta(milliseconds=500))
-    time.sleep(0.6)
+    eve.registry.approve(NAME, 1, until=datetime.now(UTC) + timedelta(hours=1))
+    transport.platform.clock = FixedClock(datetime.now(UTC) + timedelta(hours=2))
     with pytest.raises(Conflict, match="1 of 2"):
         ada.registry.promote(NAME, 1)
     assert eve.registry.promote(NAME, 1).number == 1

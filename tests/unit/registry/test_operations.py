@@ -46,7 +46,7 @@ def test_a_loaded_version_scores_as_the_estimator_and_stays_loaded(flights: Clie
     forget()
     version = flights.registry.version("late")
     held = predictor(transport.platform.blobs, version)
-    assert np.array_equal(held.predict_scores(FRAME.select("z", "x")), GOOD.predict_proba(FRAME.select("x", "z"))[:, 1])
+    assert np.allclose(held.predict_scores(FRAME.select("z", "x")), GOOD.predict_proba(FRAME.select("x", "z"))[:, 1], rtol=0, atol=1e-12)
     assert predictor(transport.platform.blobs, version) is held
     assert held.predict_scores(FRAME.select("x", "z").head(0)).shape == (0,)
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from rung.core.errors import Invalid
-from rung.registry.predictor import matched, signature_of
+from rung.registry.matching import matched, signature_of
 from rung.registry.records import Field, Signature
 
 SIGNATURE = Signature(
@@ -117,3 +117,29 @@ def test_an_optional_column_may_be_left_out_and_is_null_then() -> None:
 def test_a_type_no_model_takes_is_named_with_its_column() -> None:
     with pytest.raises(Invalid, match="route: A model cannot take"):
         signature_of(pl.DataFrame({"route": [["JFK", "LGA"]]}), ())
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "expected"),
+    [
+        ([1.5, None], "Int64", None),
+        ([2.0, None], "Int64", [2, None]),
+        ([float("nan"), 1.0], "Int64", None),
+        ([300, None], "UInt8", None),
+        ([2**53 + 1], "Float64", [2.0**53]),
+        ([1e300, None], "Float32", None),
+        ([float("inf"), 0.5, None], "Float32", [float("inf"), 0.5, None]),
+    ],
+)
+def test_numbers_beside_nulls_are_kept_or_refused(given: list[float | None], dtype: str, expected: list[float | None] | None) -> None:
+    if expected is not None:
+        assert fits(pl.Series("a", given), dtype, nullable=True) == expected
+        return
+    with pytest.raises(Invalid, match=f"which is no {dtype}"):
+        fits(pl.Series("a", given), dtype, nullable=True)
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Float32"])
+def test_nulls_of_floats_are_counted_with_what_is_no_number(dtype: str) -> None:
+    with pytest.raises(Invalid, match="a has 2 nulls"):
+        fits(pl.Series("a", [1.0, None, float("nan")]), dtype)

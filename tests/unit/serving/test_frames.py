@@ -1,16 +1,30 @@
-"""Frames of the prediction log: what goes in comes out, and damage is noticed where it is."""
+"""Frames of version 1, which an older Rung wrote: what went in comes out, and damage is noticed where it is."""
 
 from __future__ import annotations
 
+import struct
+import zlib
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.serving.frames import FRAME, HEADER, MAGIC, VERSION, Batch, frame_of, pack_columns, packed, unpacked, whole_frames
+from rung.serving.frames import Batch, frame_of, pack_columns, unpacked
+from rung.serving.packing import HEADER, MAGIC
+from rung.serving.unpacking import contents
+from rung.serving.walking import FIRST_FRAME, whole_frames
 
-HEAD = HEADER.pack(MAGIC, VERSION, 0, 0, bytes(16))
+HEAD = HEADER.pack(MAGIC, 1, 0, 0, bytes(16))
+
+
+def packed(held: Batch) -> bytes:
+    """A frame as version 1 wrote it: length, crc32 of length and payload, payload."""
+    payload = msgspec.msgpack.encode(held)
+    return FIRST_FRAME.pack(len(payload), zlib.crc32(payload, zlib.crc32(struct.pack("<I", len(payload))))) + payload
 
 
 def batch(rows: pl.DataFrame, ids: list[str] | None = None) -> Batch:
@@ -67,4 +81,18 @@ def test_a_flipped_bit_ends_the_reading(offset: int) -> None:
 
 def test_the_frame_head_holds_length_and_checksum() -> None:
     data = packed(batch(pl.DataFrame({"x": [1.0]})))
-    assert FRAME.unpack_from(data)[0] == len(data) - FRAME.size
+    assert FIRST_FRAME.unpack_from(data)[0] == len(data) - FIRST_FRAME.size
+
+
+def test_a_segment_of_version_1_is_read_as_any_other(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"x": [1.0, None], "s": ["a", None]})
+    path = tmp_path / "00.seg"
+    path.write_bytes(HEAD + packed(batch(rows)) + packed(batch(rows, ids=["p", "q"])))
+    held = contents(path)
+    assert held is not None
+    assert held.whole
+    frame = held.frame("d", details=True)
+    assert frame is not None
+    assert frame["prediction_id"].to_list() == ["id0", "id1", "p", "q"]
+    assert frame["x"].to_list() == [1.0, None, 1.0, None]
+    assert [(t.model, t.number, t.arm, t.day, t.rows) for t in held.totals("d")] == [("m", 3, "stable", "1970-01-01", 4)]

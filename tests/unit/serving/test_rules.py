@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 
 from rung.core.errors import Conflict
 from rung.core.ids import new_id
+from rung.core.records import replaced
 from rung.serving.records import CanaryLimits, Revision, Route
-from rung.serving.rules import arms, judged, promoted, rollback_target, with_canary, with_share, without_canary
+from rung.serving.rules import judged, promoted, rollback_target, with_canary, with_share, without_canary
 
 STABLE = (Route(model="m", number=1, share=1.0, arm="stable"),)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,17 +61,13 @@ def test_rollback_returns_to_the_newest_other_version() -> None:
         rollback_target([revision(1, 1)], None)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.5, 0.9])
-def test_arms_take_their_share_and_a_key_always_goes_the_same_way(share: float) -> None:
-    keys = [f"{new_id()[:26]}{i:06x}" for i in range(20_000)]
-    taken = arms(keys, share)
-    assert abs(taken.mean() - share) < 0.015
-    assert np.array_equal(taken, arms(keys, share))
-
-
-def test_short_and_textual_keys_are_taken_too() -> None:
-    assert arms(["a", "b", "customer-17"], 1.0).all()
-    assert not arms(["a", "b", "customer-17"], 0.0).any()
+def test_while_a_canary_answers_rollback_takes_it_out() -> None:
+    before, after = revision(2, 2), revision(1, 1)
+    trial = replaced(revision(3, 2), routes=with_canary(revision(3, 2).routes, "m", 3, 0.3))
+    shadowed = replaced(revision(3, 2), routes=with_canary(revision(3, 2).routes, "m", 3, 0.0))
+    assert rollback_target([trial, before, after], None).number == 2
+    assert rollback_target([trial, after], None).number == 1
+    assert rollback_target([shadowed, before, after], None).number == 1  # a shadow answers nobody
 
 
 def test_a_canary_is_judged_by_rows_errors_scores_and_time() -> None:

@@ -13,13 +13,12 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from rung.app.local import LocalTransport
-from rung.app.opening import import_stores
 from rung.client.client import Client
 from rung.core.digests import digest_of
 from rung.core.errors import Denied, NotFound, Unavailable
 from rung.storage.blobs.local import LocalBlobs
 from rung.storage.purging import digests_in
-from rung.storage.tables import METADATA
+from rung.storage.tables import metadata
 from rung.tracking import records as r
 from rung.tracking.artifacts import LogArtifact
 
@@ -103,8 +102,7 @@ def test_the_audit_log_tells_what_was_and_keeps_no_bytes(client: Client, transpo
 
 
 def test_no_column_of_bytes_may_hold_a_digest_that_the_mark_would_not_see() -> None:
-    import_stores()
-    columns = {f"{table.name}.{c.name}" for table in METADATA.sorted_tables for c in table.columns if isinstance(c.type, LargeBinary)}
+    columns = {f"{table.name}.{c.name}" for table in metadata().sorted_tables for c in table.columns if isinstance(c.type, LargeBinary)}
     assert columns == {"metric_chunk.data", "metric_chunk.summary"}, "packed points only; keep digests in columns of text"
 
 

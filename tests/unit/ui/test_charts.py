@@ -15,7 +15,7 @@ from rung.ui.charts.grids import confusion_matrix, heat_map
 from rung.ui.charts.ladder import ladder
 from rung.ui.charts.line import Series, line_chart, sparkline, thinned
 from rung.ui.charts.svg import Figure
-from rung.ui.charts.time import Bar, gantt
+from rung.ui.charts.time import Bar, Span, gantt
 
 EVIL = '<script>alert("&")</script>'
 FIGURES = {
@@ -121,3 +121,9 @@ def test_no_two_steps_overlap_and_the_layout_is_the_same_each_time(wished: list[
 
 def test_a_cycle_is_drawn_rather_than_hung_on() -> None:
     assert set(layout({"a": ("b",), "b": ("a",)})) == {"a", "b"}
+
+
+def test_the_parts_of_a_map_are_batches_and_those_of_a_step_tries() -> None:
+    parts = (Span(0, 1, "failed", "bad"), Span(1, 2, "succeeded", "ok"))
+    assert "2 tries" in gantt("g", [Bar("one", 0, 2, "succeeded", "ok", tries=parts)]).svg
+    assert "2 batches" in gantt("g", [Bar("one", 0, 2, "succeeded", "ok", tries=parts, called="batches")]).svg

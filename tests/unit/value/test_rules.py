@@ -58,3 +58,18 @@ def test_payback_is_the_first_day_that_covers_the_cost() -> None:
     days = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
     assert rules.payback(days, [5, 5, 5], 10) == days[1]
     assert rules.payback(days, [1, 1, 1], 10) is None
+
+
+def test_the_mean_of_a_decision_is_as_sure_as_its_entities_are_many() -> None:
+    values = np.array([1.0, 3.0, 5.0, 7.0])
+    # each its own entity: 4, and the variance of the mean (9 + 1 + 1 + 9) / 3 / 4
+    assert rules.mean_of(values, np.arange(4)) == rules.Mean(value=4.0, variance=pytest.approx(20 / 12), rows=4, entities=4)  # type: ignore[arg-type]
+    # two entities of two decisions: their residuals add up to -4 and 4, so 2 / 1 * (16 + 16) / 16
+    assert rules.mean_of(values, np.array([7, 7, 9, 9])) == rules.Mean(value=4.0, variance=4.0, rows=4, entities=2)
+
+
+def test_a_difference_of_means_has_both_their_spreads() -> None:
+    treated, held = rules.mean_of(np.array([1.0, 3.0, 5.0, 7.0]), np.arange(4)), rules.mean_of(np.array([0.0, 2.0]), np.arange(2))
+    # 4 - 1, give or take 1.96 * sqrt(20/12 + 1) = 3.2006
+    found = rules.mean_difference(treated, held)
+    assert (found.estimate, found.low, found.high) == (3.0, pytest.approx(-0.2006, abs=1e-4), pytest.approx(6.2006, abs=1e-4))

@@ -15,7 +15,7 @@ from rung.client.endings import Status, watch
 from rung.client.opening import Start, opened
 from rung.client.tuning import records as r
 from rung.client.tuning.folder import Folder
-from rung.client.tuning.objectives import Objective
+from rung.client.tuning.objectives import Objective, called
 from rung.client.tuning.space import Space, values_of
 from rung.client.tuning.trial import Judge, Pruned, Trial
 from rung.core.errors import Conflict, RungError, Unavailable
@@ -94,7 +94,7 @@ def _called(objective: Objective, trial: Trial, asked: r.Asked) -> tuple[r.Outco
         return r.Outcome(number=asked.number, run=asked.run, state=state, values=values, error=error, steps=trial.steps)
 
     try:
-        values = trial.result(objective(trial))
+        values = trial.result(called(objective, trial))
     except Pruned as error:
         return ended("pruned", error=str(error)), None
     except KeyboardInterrupt as error:

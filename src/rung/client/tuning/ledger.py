@@ -84,7 +84,7 @@ class Ledger:
         self._open: dict[int, OptunaTrial] = {}
         self._journal = Journal(folder.ledger)
         self._grid = grid_of(space) if sampler == GRID else []
-        self._distributions = {name: _distribution(ranged) for name, ranged in space.items()}
+        self._distributions = {name: distribution_of(ranged) for name, ranged in space.items()}
         with quiet():
             self.study = _study(JournalStorage(self._journal), plan, pruner_of(pruner))
 
@@ -265,7 +265,8 @@ def _create(storage: JournalStorage, directions: list[Any]) -> None:
         optuna.logging.set_verbosity(loud)
 
 
-def _distribution(ranged: Range) -> BaseDistribution:
+def distribution_of(ranged: Range) -> BaseDistribution:
+    """A range in Optuna's words."""
     with quiet():
         if isinstance(ranged, Choice):
             return CategoricalDistribution(ranged.labels)

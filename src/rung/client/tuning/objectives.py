@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import inspect
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,7 @@ from rung.client.tuning.space import Space
 from rung.core.errors import Invalid, RungError
 
 Objective = Callable[..., Any]
+_TRIAL = "trial"
 _loading = threading.local()
 
 
@@ -47,6 +50,37 @@ def load(reference: str) -> Objective:
         known = [key for key, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__]
         raise _refused(f"{where} has no function {name!r}.", f"It has {', '.join(known) or 'none'}.")
     return found  # type: ignore[no-any-return]
+
+
+def asked_by_name(objective: Objective, space: Collection[str]) -> tuple[str, ...]:
+    """Which params an objective takes by name, ``trial`` for the trial itself; none when it takes the trial alone.
+
+    Raises:
+        Invalid: it needs what neither is.
+    """
+    if not (inspect.isroutine(objective) or isinstance(objective, functools.partial)):
+        return ()
+    try:
+        parameters = inspect.signature(objective).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    known = set(space) - {_TRIAL}
+    named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+    needed = [p.name for p in named if p.default is p.empty]
+    if not any(p.name in known for p in named) and len(needed) <= 1:
+        return ()
+    if lacking := [name for name in needed if name not in known and name != _TRIAL]:
+        raise _refused(
+            f"The objective needs {', '.join(lacking)}, which the space does not have.",
+            f"Take one parameter, the trial, or some that are called like those of the space: {', '.join(sorted(known))}.",
+        )
+    return tuple(p.name for p in named if p.name in known or p.name == _TRIAL)
+
+
+def called(objective: Objective, trial: Mapping[str, Any]) -> Any:
+    """What an objective answers about a trial, or about its params where it takes them by name."""
+    names = asked_by_name(objective, trial)
+    return objective(**{name: trial if name == _TRIAL else trial[name] for name in names}) if names else objective(trial)
 
 
 def packed(what: tuple[Objective | str, Space]) -> bytes:

@@ -220,6 +220,7 @@ def environment_for(client: Client | None, workers: int) -> dict[str, str]:
                 "RUNG_HOME": str(platform.settings.home_path),
                 "RUNG_STORAGE_DATABASE": storage.database,
                 "RUNG_STORAGE_BLOBS": storage.blobs,
+                "RUNG_PROJECT": getattr(transport, "project", None),
             }
             environment |= {name: value for name, value in given.items() if value}
             environment.pop("RUNG_URL", None)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from rung.core.digests import digest_of
-from rung.core.errors import Invalid, RungError
+from rung.core.errors import Invalid
 from rung.core.families import Family
 from rung.pipelines.context import StepContext
+from rung.pipelines.items import ITEMS, items_of
 from rung.pipelines.materialisers import Payload, load, materialise
 from rung.pipelines.records import Artifact
 from rung.storage.blobs import BlobStore
 
-_INLINE_BYTES = 4096
+INLINE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Task:
-    """One attempt at a step: what to call, with what, and where its log and files go."""
+    """One attempt at a step: what to call, with what, and where its log and files go.
+
+    ``draws`` says whether it may draw from the random generators of its process: of one that does not they are left alone.
+    """
 
     id: str
     step: str
@@ -46,24 +49,67 @@ class Task:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     folder: Path | None = None
+    code: Path | None = None
+    snapshot: str = ""
     environ: dict[str, str] = field(default_factory=dict)
+    environment: Path | None = None
+    secrets: tuple[str, ...] = ()
+    cpus: float | None = None
+    gpus: float | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    items: tuple[dict[str, Any], ...] = ()
+    seeds: tuple[int, ...] = ()
+    draws: bool = True
+    audit: bool = False
+
+
+@dataclass(frozen=True)
+class ItemOutcome:
+    """How one item of a batch ended."""
+
+    status: Literal["succeeded", "failed"]
+    outputs: tuple[Artifact, ...] = ()
+    error: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    error_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended."""
+    """How an attempt ended. ``error_types`` are the dotted names of the classes of what was raised, by its MRO.
+
+    One that was lost is ``blameless`` when its machine or another engine's worker died, which no retry of the step's pays for.
+
+    A batch that was run to its end has succeeded, even where some of its ``items`` failed.
+    """
 
     status: Literal["succeeded", "failed", "timed_out", "cancelled", "lost"]
     outputs: tuple[Artifact, ...] = ()
     error: str = ""
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    peak_bytes: int = 0
+    error_types: tuple[str, ...] = ()
+    items: tuple[ItemOutcome, ...] = ()
+    undeclared: tuple[str, ...] = ()
+    blameless: bool = False
 
 
 class Executor(Protocol):
-    """Runs attempts. ``can_stop`` says whether cancel really ends the user's code."""
+    """Runs attempts. ``can_stop`` says whether cancel really ends the user's code, ``slots`` how many run side by side.
+
+    One that is ``local`` uses the cores, memory and GPUs of this machine.
+    """
 
     can_stop: bool
+    local: bool
+
+    @property
+    def slots(self) -> int:
+        """How many attempts may be in flight at once."""
+        ...
 
     def submit(self, task: Task) -> Future[Outcome]:
         """Start an attempt; the future never raises."""
@@ -78,7 +124,7 @@ class Executor(Protocol):
         ...
 
 
-EXECUTORS: Family[Callable[[BlobStore, int], Executor]] = Family("executors", "rung.engine.executors")
+EXECUTORS: Family[Callable[..., Executor]] = Family("executors", "rung.engine.executors")
 
 
 def stored(value: Any, task_step: str, names: tuple[str, ...], blobs: BlobStore) -> tuple[Artifact, ...]:
@@ -97,7 +143,7 @@ def stored(value: Any, task_step: str, names: tuple[str, ...], blobs: BlobStore)
 
 def _artifact(value: Any, name: str, step: str, blobs: BlobStore) -> Artifact:
     kind, payload = materialise(value, where=f"output {name!r} of step {step!r}")
-    if isinstance(payload.data, bytes) and len(payload.data) <= _INLINE_BYTES:
+    if isinstance(payload.data, bytes) and len(payload.data) <= INLINE_BYTES:
         data = payload.data
         return Artifact(name=name, kind=kind, digest=digest_of(data), size_bytes=len(data), meta=payload.meta, inline=data)
     size = len(payload.data) if isinstance(payload.data, bytes) else payload.data.stat().st_size
@@ -106,7 +152,15 @@ def _artifact(value: Any, name: str, step: str, blobs: BlobStore) -> Artifact:
 
 def value_of(artifact: Artifact, blobs: BlobStore, scratch: Path) -> Any:
     """A fresh value of an artifact."""
+    if artifact.kind == ITEMS:
+        return [item_value(parts, blobs, scratch) for parts in items_of(payload_of(artifact, blobs).data)]
     return load(artifact.kind, payload_of(artifact, blobs), scratch)
+
+
+def item_value(parts: tuple[Artifact, ...], blobs: BlobStore, scratch: Path) -> Any:
+    """What one call of a map's step answered."""
+    held = tuple(value_of(part, blobs, scratch) for part in parts)
+    return held if len(held) != 1 else held[0]
 
 
 def payload_of(artifact: Artifact, blobs: BlobStore) -> Payload:
@@ -129,20 +183,6 @@ def resolved(value: Any, blobs: BlobStore, scratch: Path) -> Any:
     return value
 
 
-def carried_out(task: Task, function: Callable[..., Any], blobs: BlobStore, cpu: Callable[[], float]) -> Outcome:
-    """Call a step and keep what it returns; every way it can end is an outcome."""
-    began, used = time.perf_counter(), cpu()
-    try:
-        arguments = {name: resolved(value, blobs, task.scratch) for name, value in task.arguments.items()}
-        value = function(**arguments)
-        outputs = stored(value, task.step, task.outputs, blobs)
-    except BaseException as error:
-        traceback.print_exc()
-        said = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
-        return Outcome("failed", error=f"Step {task.step!r} failed: {said}", wall_s=time.perf_counter() - began, cpu_s=cpu() - used)
-    return Outcome("succeeded", outputs=outputs, wall_s=time.perf_counter() - began, cpu_s=cpu() - used)
-
-
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python and, where it is loaded, of NumPy."""
     import random  # noqa: PLC0415
@@ -151,3 +191,20 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators, and put them back afterwards, for they belong to whoever runs the pipeline as well."""
+    import random  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    numpy, state = sys.modules.get("numpy"), random.getstate()
+    numpys = numpy.random.get_state() if numpy else None
+    seed_everything(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if numpy:
+            numpy.random.set_state(numpys)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
 
 from rung.engine.capture import capturing
-from rung.engine.executors.family import EXECUTORS, Outcome, Task, carried_out, seed_everything
+from rung.engine.carrying import carried_out
+from rung.engine.executors.family import EXECUTORS, Outcome, Task, seeded
+from rung.engine.secrets import values_of
 from rung.pipelines.context import current_step
 from rung.storage.blobs import BlobStore
 
@@ -17,8 +21,10 @@ class Inline:
     """The thread executor."""
 
     can_stop = False
+    local = True
 
-    def __init__(self, blobs: BlobStore, width: int) -> None:
+    def __init__(self, blobs: BlobStore, width: int, settings: Any = None) -> None:
+        self.slots = width
         self._blobs = blobs
         self._pool = ThreadPoolExecutor(max_workers=width, thread_name_prefix="rung-step")
         self._busy = 0
@@ -45,9 +51,8 @@ class Inline:
         cpu = time.process_time if alone else time.thread_time
         token = current_step.set(task.context)
         try:
-            with capturing(task.log):
-                seed_everything(task.context.seed)
-                return carried_out(task, task.function, self._blobs, cpu)
+            with capturing(task.log, values_of(task)), seeded(task.context.seed) if task.draws else nullcontext():
+                return carried_out(task, task.function, self._blobs, cpu, alone=alone)
         finally:
             current_step.reset(token)
             with self._lock:

@@ -8,6 +8,7 @@ from rung.maturity.snapshot import Snapshot
 from rung.value.policy import DATA_FAULTS
 from rung.value.records import Decision
 
+_BY_PRODUCTION = {"alert", "decision", "drift", "incident", "performance"}
 _MONTH, _QUARTER, _HALF_YEAR = 30, 90, 180
 
 
@@ -25,10 +26,10 @@ def _none(days: int) -> Found:
 
 @CAPABILITIES.member("C02")
 def triggered_by_production(snapshot: Snapshot) -> Found:
-    """An enabled trigger waits for alerts or decisions, was called upon in the window, and its decisions name an incident."""
-    held = [t for t in snapshot.triggers if t.kind in {"alert", "decision"}]
+    """An enabled trigger waits for what production tells, was called upon in the window, and its decisions name an incident."""
+    held = [t for t in snapshot.triggers if t.kind in _BY_PRODUCTION]
     if not held:
-        return failed("No trigger waits for alerts or decisions.", window_days=_MONTH)
+        return failed("No trigger waits for alerts, incidents, drift, performance or decisions.", window_days=_MONTH)
     ids = {t.id for t in held}
     called = [f for f in snapshot.fires if f.trigger in ids and f.at >= snapshot.since(_MONTH)]
     if not called:

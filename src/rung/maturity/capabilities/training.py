@@ -45,7 +45,8 @@ def triggers_work(snapshot: Snapshot) -> Found:
         return failed("No trigger is enabled.")
     if not runs:
         return failed("No enabled trigger has started a run that succeeded.", [row("trigger", t.name, t.kind) for t in ids.values()])
-    return passed(f"{len(ids)} triggers are enabled and started {len(runs)} runs.", _shown(runs))
+    kinds = ", ".join(sorted({trigger.kind for trigger in ids.values()}))
+    return passed(f"{len(ids)} triggers ({kinds}) are enabled and started {len(runs)} runs.", _shown(runs))
 
 
 @CAPABILITIES.member("P04")
@@ -147,12 +148,17 @@ def production_from_source(snapshot: Snapshot) -> Found:
 
 @CAPABILITIES.member("X04")
 def locked_and_restored(snapshot: Snapshot) -> Found:
-    """Every version has a lock; that a locked environment was restored is not recorded in this release."""
+    """Every version has a lock, and in the window a run was repeated with libraries built from its lock or proven to be its own."""
     without = [v for v in snapshot.versions if not v.lock]
     if not snapshot.versions or without:
         return failed("A version has no lock." if without else "No version is registered.")
-    rows = tuple(row("lock", v.lock) for v in snapshot.versions[:5])
-    return Found(status="manual", reason="Every version has a lock; no restored environment is on record.", rows=rows, found=len(rows))
+    recent = [r for r in snapshot.reproductions if r.created_at >= snapshot.since(_QUARTER) and r.likeness != "different"]
+    restored = [r for r in recent if r.rebuilt or all(change.kind not in {"package", "lock"} for change in r.changes)]
+    if restored:
+        rows = [row("reproduction", r.id, "libraries built anew" if r.rebuilt else "libraries proven") for r in restored[:5]]
+        return passed(f"{len(restored)} runs were repeated with the libraries of their lock.", rows, window_days=_QUARTER)
+    locks = tuple(row("lock", v.lock) for v in snapshot.versions[:5])
+    return Found(status="manual", reason="Every version has a lock; no restored environment is on record.", rows=locks, found=len(locks))
 
 
 @CAPABILITIES.member("X05")

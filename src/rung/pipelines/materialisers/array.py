@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import Invalid
-from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Payload
+from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Part, Payload
 
 
 @MATERIALISERS.member("numpy")
@@ -65,11 +65,15 @@ def compare_arrays(original: Any, repeated: Any, tolerance: float, name: str) ->
     if np.array_equal(original, repeated, equal_nan=True):
         return Difference("identical", "equal")
     with np.errstate(all="ignore"):
-        scale = np.maximum(np.maximum(np.abs(original), np.abs(repeated)), 1e-300)
-        gap = np.abs(original - repeated) / scale
-    both_nan = np.isnan(original) & np.isnan(repeated)
-    gap = np.where(both_nan | (original == repeated), 0.0, np.where(np.isnan(gap), np.inf, gap))
-    greatest = float(gap.max())
-    if greatest <= tolerance:
-        return Difference("equivalent", f"{name} differs by at most {greatest:.3g} of itself")
-    return Difference("different", f"{name} differs by up to {greatest:.3g} of itself")
+        distance = np.abs(original - repeated)
+        gap = distance / np.maximum(np.maximum(np.abs(original), np.abs(repeated)), 1e-300)
+    equal = (original == repeated) | (np.isnan(original) & np.isnan(repeated))
+    gap, distance = (np.where(equal, 0.0, np.where(np.isnan(values), np.inf, values)) for values in (gap, distance))
+    relative, absolute = float(gap.max()), float(distance.max())
+    unlike = f"{float(np.mean(~equal)):.3%} of it" if original.ndim else "it"
+    if relative <= tolerance:
+        said = Difference("equivalent", f"{name} differs by at most {relative:.3g} of itself")
+    else:
+        said = Difference("different", f"{name} differs by up to {relative:.3g} of itself")
+    part = Part(name, said.likeness, f"{unlike} differs by up to {absolute:.3g}, {relative:.3g} of itself", absolute, relative)
+    return Difference(said.likeness, said.detail, (part,))

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from rung.core.errors import Invalid
 from rung.pipelines.materialisers.array import compare_arrays
-from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Payload
+from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Part, Payload
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_MOST_PARTS = 50
+_ORDER = ("identical", "equivalent", "different")
+_NPY_HEAD = 4096
+_VALUES = {"JsonNode", "TypeNode", "FunctionNode", "MethodNode", "OperatorFuncNode", "DTypeNode", "SliceNode", "BytesNode"}
+_ARRAYS = {"ndarray", "matrix", "memmap", "recarray"}
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodDescriptorType)
 
 
 @MATERIALISERS.member("estimator")
@@ -82,7 +90,7 @@ def _compare_state(original: Any, repeated: Any, tolerance: float, name: str, se
     state = original if isinstance(original, dict) else _state(original)
     other = repeated if isinstance(repeated, dict) else _state(repeated)
     if state is None or other is None:
-        same = type(original) is type(repeated) and (isinstance(original, type(repeated)) and repr(original) == repr(repeated))
+        same = type(original) is type(repeated) and _name(original) == _name(repeated)
         return Difference("identical", "equal") if same else Difference("different", f"{name} differs")
     if state.keys() != other.keys():
         return Difference("different", f"{name} has other parts")
@@ -90,13 +98,13 @@ def _compare_state(original: Any, repeated: Any, tolerance: float, name: str, se
 
 
 def _worst(parts: list[tuple[Any, Any, str]], tolerance: float, seen: set[int]) -> Difference:
-    worst = Difference("identical", "equal")
+    """The least alike of some parts, with every part that differs."""
+    worst, told = Difference("identical", "equal"), list[Part]()
     for a, b, name in parts:
         found = _compare_state(a, b, tolerance, name, seen)
-        if found.likeness == "different":
-            return found
-        worst = found if found.likeness == "equivalent" else worst
-    return worst
+        told += found.parts[: _MOST_PARTS - len(told)]
+        worst = max(worst, found, key=lambda one: _ORDER.index(one.likeness))
+    return Difference(worst.likeness, worst.detail, tuple(told))
 
 
 def _state(value: Any) -> dict[str, Any] | None:
@@ -104,40 +112,116 @@ def _state(value: Any) -> dict[str, Any] | None:
         return dict(value.bit_generator.state)
     if type(value).__name__ == "RandomState":
         return dict(value.get_state(legacy=False))
-    return dict(vars(value)) if hasattr(value, "__dict__") and not callable(value) else None
+    if value is None or isinstance(value, (type, str, bytes, bool, *_FUNCTIONS)):
+        return None
+    if hasattr(value, "__dict__"):
+        return dict(vars(value))
+    return _reduced(value)
+
+
+def _reduced(value: Any) -> dict[str, Any] | None:
+    """What a compiled object, such as a loss function of scikit-learn, would be made again from; None when it does not say."""
+    try:
+        maker, arguments, *state = value.__reduce_ex__(2)
+    except (TypeError, ValueError):
+        return None
+    return {"made by": _name(maker), "from": list(arguments), "state": [part for part in state if part is not None]}
+
+
+def _name(value: Any) -> str:
+    """What tells functions, classes and plain values apart, without an address in memory."""
+    if isinstance(value, (type, *_FUNCTIONS)):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
+    return repr(value)
 
 
 def _canonical(data: bytes) -> bytes:
-    """The archive with addresses in memory replaced by numbers in order of appearance, and without dates."""
+    """The archive without what differs between equal estimators: addresses in memory, dates, and bytes nobody wrote.
+
+    skops numbers parts by their addresses, and says by equal numbers that two are one object. For what cannot change that is
+    chance: whether two equal texts or numbers are one object depends on the process. So each of these gets a number of its own;
+    all others are numbered in the order in which they appear.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as source:
         parts = {name: source.read(name) for name in source.namelist()}
-    numbers: dict[str, str] = {}
-    schema = _renumbered(json.loads(parts.pop("schema.json")), numbers)
+    numbering = _Numbering(parts)
+    schema = numbering.of(json.loads(parts.pop("schema.json")))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as target:
-        renamed = {_renamed(name, numbers): content for name, content in parts.items()}
-        for name, content in sorted({**renamed, "schema.json": json.dumps(schema).encode()}.items()):
+        for name, content in sorted({**numbering.files, "schema.json": json.dumps(schema).encode()}.items()):
             target.writestr(zipfile.ZipInfo(name, _EPOCH), content, compress_type=zipfile.ZIP_DEFLATED, compresslevel=3)
     return buffer.getvalue()
 
 
-def _renumbered(node: Any, numbers: dict[str, str]) -> Any:
-    if isinstance(node, list):
-        return [_renumbered(item, numbers) for item in node]
+class _Numbering:
+    """Gives the parts of a schema and the files they lie in new numbers."""
+
+    def __init__(self, parts: dict[str, bytes]) -> None:
+        self._parts = parts
+        self._numbers: dict[Any, int] = {}
+        self._next = itertools.count(1)
+        self.files: dict[str, bytes] = {}
+
+    def of(self, node: Any) -> Any:
+        """A node of the schema with all below it."""
+        if isinstance(node, list):
+            return [self.of(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if node.get("__loader__") == "SetNode":  # a set has no order of its own
+            node = {**node, "content": sorted(node["content"], key=_without_numbers)}
+        alone, found = _is_value(node), dict[str, Any]()
+        for key, item in node.items():
+            if key == "__id__":
+                found[key] = next(self._next) if alone else self._number(item)
+            elif key == "file" and isinstance(item, str):
+                found[key] = self._file(item, alone=alone)
+            else:
+                found[key] = self.of(item)
+        return found
+
+    def _number(self, key: Any) -> int:
+        held = self._numbers.get(key)
+        if held is None:
+            held = self._numbers[key] = next(self._next)
+        return held
+
+    def _file(self, name: str, *, alone: bool) -> str:
+        content, (_, dot, ending) = self._parts[name], name.partition(".")
+        number = next(self._next) if alone else self._number(f"file {name}")
+        self.files[f"{number}{dot}{ending}"] = _without_gaps(content) if ending == "npy" else content
+        return f"{number}{dot}{ending}"
+
+
+def _is_value(node: Any) -> bool:
+    """Whether a part cannot change, so that it makes no difference which of two equal ones it is."""
     if not isinstance(node, dict):
-        return node
-    found: dict[str, Any] = {}
-    for key, item in node.items():
-        if key == "__id__":
-            found[key] = int(numbers.setdefault(str(item), str(len(numbers) + 1)))
-        elif key == "file" and isinstance(item, str):
-            numbers.setdefault(item.partition(".")[0], str(len(numbers) + 1))
-            found[key] = _renamed(item, numbers)
-        else:
-            found[key] = _renumbered(item, numbers)
-    return found
+        return False
+    loader = node.get("__loader__")
+    if loader == "TupleNode":
+        return all(_is_value(item) for item in node["content"])
+    return loader in _VALUES or (loader == "NdArrayNode" and node["__class__"] not in _ARRAYS)
 
 
-def _renamed(name: str, numbers: dict[str, str]) -> str:
-    stem, dot, ending = name.partition(".")
-    return numbers.get(stem, stem) + dot + ending
+def _without_numbers(node: Any) -> str:
+    """A part as text that does not tell where it lay in memory."""
+    if isinstance(node, dict):
+        return json.dumps({key: _without_numbers(item) for key, item in node.items() if key not in {"__id__", "file"}})
+    return json.dumps([_without_numbers(item) for item in node] if isinstance(node, list) else node)
+
+
+def _without_gaps(data: bytes) -> bytes:
+    """An array's file with zeros between the fields of its records, where whatever was in memory may have been written."""
+    import numpy as np  # noqa: PLC0415 - sklearn is loaded here, so numpy is
+
+    if b"'|V" not in data[:_NPY_HEAD]:  # its header names the gaps
+        return data
+    found = np.load(io.BytesIO(data), allow_pickle=False)
+    if found.dtype.names is None:
+        return data
+    clean = np.zeros(found.shape, found.dtype)
+    for name in found.dtype.names:
+        clean[name] = found[name]
+    target = io.BytesIO()
+    np.save(target, clean, allow_pickle=False)
+    return target.getvalue()

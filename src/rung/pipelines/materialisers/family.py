@@ -22,11 +22,23 @@ class Payload:
 
 
 @dataclass(frozen=True)
+class Part:
+    """How alike one part of two values is, such as a column: the greatest difference, and that as a share of the value."""
+
+    name: str
+    likeness: Likeness
+    detail: str
+    absolute: float | None = None
+    relative: float | None = None
+
+
+@dataclass(frozen=True)
 class Difference:
-    """How alike two values are, in words."""
+    """How alike two values are, in words, and part by part where they have parts."""
 
     likeness: Likeness
     detail: str
+    parts: tuple[Part, ...] = ()
 
 
 class Materialiser(Protocol):

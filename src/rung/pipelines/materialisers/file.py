@@ -11,23 +11,28 @@ from typing import Any
 from rung.core.digests import digest_of_file
 from rung.core.errors import Invalid
 from rung.core.ids import new_id
+from rung.pipelines import artifacts
 from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Payload
 
 
 @MATERIALISERS.member("file")
 class File:
-    """pathlib.Path of a file, or of a folder of files."""
+    """pathlib.Path of a file, or of a folder of files; the artifact type File."""
 
-    rank = 70
+    rank = 85
 
     @staticmethod
     def accepts(value: Any) -> bool:
-        """Whether it is a path."""
-        return isinstance(value, Path)
+        """Whether it is a path or a file."""
+        return isinstance(value, (Path, artifacts.File))
 
     @staticmethod
     def dump(value: Any) -> Payload:
         """The file's bytes; for a folder, a tar in order of names without times and owners."""
+        if isinstance(value, artifacts.File):
+            if not value.path.is_file():
+                raise Invalid(f"{value.path} is no file.", code="pipelines.unserialisable", hint="Write the file before the step returns.")
+            return Payload(value.path, {"name": value.name, "media_type": value.media_type, "type": "File"})
         if value.is_file():
             return Payload(value, {"name": value.name})
         if value.is_dir():
@@ -35,8 +40,8 @@ class File:
         raise Invalid(f"{value} does not exist.", code="pipelines.unserialisable", hint="Return the path of a file that the step wrote.")
 
     @staticmethod
-    def load(payload: Payload, scratch: Path) -> Path:
-        """The path of a fresh copy."""
+    def load(payload: Payload, scratch: Path) -> Path | artifacts.File:
+        """The path of a fresh copy, as a File where it was one."""
         place = scratch / new_id()
         place.mkdir(parents=True)
         target = place / Path(str(payload.meta["name"])).name
@@ -48,12 +53,14 @@ class File:
             target.write_bytes(payload.data)
         else:
             shutil.copyfile(payload.data, target)
+        if payload.meta.get("type") == "File":
+            return artifacts.File(target, str(payload.meta.get("media_type", "")))
         return target
 
     @staticmethod
-    def compare(original: Path, repeated: Path, tolerance: float) -> Difference:
+    def compare(original: Any, repeated: Any, tolerance: float) -> Difference:
         """Equal bytes, file by file."""
-        first, second = _digests(original), _digests(repeated)
+        first, second = _digests(Path(original)), _digests(Path(repeated))
         changed = sorted(name for name in {**first, **second} if first.get(name) != second.get(name))
         return Difference("different", f"{', '.join(changed)} differ") if changed else Difference("identical", "The files are equal.")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rung.core.errors import Invalid
 from rung.pipelines.materialisers.array import compare_arrays
-from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Payload
+from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Part, Payload
 
 
 @MATERIALISERS.member("polars")
@@ -156,21 +157,43 @@ class ArrowTable:
 
 
 def compare_frames(original: Any, repeated: Any, tolerance: float) -> Difference:
-    """How alike two Polars frames are: schema, number of rows, then column by column in the order of rows."""
+    """How alike two Polars frames are: schema, number of rows, every column in the order of rows; else rows in any order."""
     if original.schema != repeated.schema:
         changed = [name for name in {**original.schema, **repeated.schema} if original.schema.get(name) != repeated.schema.get(name)]
         return Difference("different", f"columns {', '.join(changed) or 'in another order'} differ")
     if original.height != repeated.height:
         return Difference("different", f"had {original.height} rows, has {repeated.height}")
-    worst = Difference("identical", "equal")
-    for name, dtype in original.schema.items():
-        first, second = original[name], repeated[name]
-        if first.equals(second, null_equal=True):
-            continue
-        if not dtype.is_float() or not first.is_null().equals(second.is_null()):
-            return Difference("different", f"column {name!r} differs")
-        found = compare_arrays(first.fill_null(0.0).to_numpy(), second.fill_null(0.0).to_numpy(), tolerance, f"column {name!r}")
-        if found.likeness == "different":
-            return found
-        worst = found if found.likeness == "equivalent" else worst
-    return worst
+    parts = tuple(part for name in original.columns if (part := _compare_column(name, original[name], repeated[name], tolerance)))
+    different = [part for part in parts if part.likeness == "different"]
+    if not parts:
+        return Difference("identical", "equal")
+    if different and _same_rows(original, repeated):
+        return Difference("equivalent", "the same rows in another order", parts)
+    worst = max(parts, key=lambda part: (part.likeness == "different", part.relative or 0.0))
+    if different:
+        names = ", ".join(repr(part.name) for part in different[:10])
+        what = f"column{'s' if len(different) > 1 else ''} {names} differ{'s' if len(different) == 1 else ''}"
+        by = f" by up to {worst.relative:.3g} of itself" if len(different) == 1 and worst.relative is not None else ""
+        return Difference("different", what + by, parts)
+    return Difference("equivalent", f"column {worst.name!r} differs by at most {worst.relative or 0.0:.3g} of itself", parts)
+
+
+def _compare_column(name: str, first: Any, second: Any, tolerance: float) -> Part | None:
+    """How a column differs; None when it does not."""
+    if first.equals(second, null_equal=True):
+        return None
+    if not first.dtype.is_float() or not first.is_null().equals(second.is_null()):
+        count = int((~first.eq_missing(second)).sum())
+        return Part(name, "different", f"{count} of {len(first)} values differ")
+    found = compare_arrays(first.fill_null(0.0).to_numpy(), second.fill_null(0.0).to_numpy(), tolerance, f"column {name!r}")
+    return replace(found.parts[0], name=name) if found.parts else None
+
+
+def _same_rows(original: Any, repeated: Any) -> bool:
+    """Whether two frames hold the same rows, each as often, in whatever order."""
+    import polars as pl  # noqa: PLC0415 - see dump
+
+    try:
+        return bool(original.hash_rows().sort().equals(repeated.hash_rows().sort()))
+    except pl.exceptions.PolarsError:
+        return False  # columns that cannot be hashed have no order of their own to be lost

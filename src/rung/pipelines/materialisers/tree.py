@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from rung.core.errors import Invalid
-from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Payload, load, materialise
+from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Part, Payload, load, materialise
 
 _DEEPEST = 50
 
@@ -75,11 +76,13 @@ def _compared(original: Any, repeated: Any, tolerance: float, name: str) -> Diff
     else:
         member = next(m for _, m in sorted(MATERIALISERS.items(), key=lambda item: -item[1].rank) if m.accepts(original))
         found = member.compare(original, repeated, tolerance)
-        return Difference(found.likeness, f"{name}: {found.detail}" if name else found.detail)
-    worst = Difference("identical", "equal")
+        told = tuple(replace(part, name=f"{name}: {part.name}") for part in found.parts) if name else found.parts
+        return Difference(found.likeness, f"{name}: {found.detail}" if name else found.detail, told)
+    worst, all_parts = Difference("identical", "equal"), list[Part]()
     for a, b, path in parts:
         found = _compared(a, b, tolerance, path)
+        all_parts += found.parts
         if found.likeness == "different":
-            return found
+            return Difference(found.likeness, found.detail, tuple(all_parts))
         worst = found if found.likeness == "equivalent" else worst
-    return worst
+    return Difference(worst.likeness, worst.detail, tuple(all_parts))

@@ -16,6 +16,7 @@ from rung.core.errors import Invalid
 from rung.core.references import Task
 from rung.registry.format import (
     FORMATS,
+    RowsScorer,
     Scorer,
     Traits,
     booster_errors,
@@ -85,17 +86,19 @@ class LightGbm:
         names = [field.name for field in found.inputs]
         categories, known = _categories(text), _known(text)
 
+        def matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+            try:
+                return scores(booster.predict(rows), task)
+            except booster_errors() as error:
+                raise unscorable(error) from None
+
         def score(frame: pl.DataFrame) -> NDArray[np.float64]:
             asked = ordered(frame, names)
             if categories:
                 asked = coded(asked, _places(asked, known, categories))
-            try:
-                found = booster.predict(numbers(asked))
-            except booster_errors() as error:
-                raise unscorable(error) from None
-            return scores(found, task)
+            return matrix(numbers(asked))
 
-        return score
+        return score if categories else RowsScorer(score, matrix)
 
 
 def _traits(text: str) -> Traits:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from operator import is_
 from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
@@ -14,12 +13,12 @@ from zipfile import BadZipFile
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from rung.core.errors import Invalid
 from rung.core.references import Task
 from rung.registry.format import (
     FORMATS,
+    RowsScorer,
     Scorer,
     Traits,
     booster_errors,
@@ -32,13 +31,16 @@ from rung.registry.format import (
     unreadable,
     unscorable,
 )
+from rung.registry.openmp import OneThread
 from rung.registry.records import Field
+from rung.registry.shortcuts import shortcut
 from rung.registry.soundness import check_estimator, checked_archive
 from rung.registry.trusted import TRUSTED
 
 FILE = "model.skops"
 _FEW_ROWS = 2000
 _TWO = 2
+_NAMES = "feature_names_in_"
 _TEXTS = "sklearn.feature_extraction.text"
 _OWN_CLASSES = "Use scikit-learn's own classes; functions and classes of a project cannot be loaded safely."
 _REMEDY = "SciPy's distributions build code from what they hold; of a search over them, register best_estimator_."
@@ -118,6 +120,13 @@ class Skops:
             return scorer(estimator, task)
 
         return traits, load
+
+
+def read_scorer(files: Mapping[str, bytes], task: Task) -> tuple[Any, Scorer]:
+    """The estimator of a version's files and its scorer, from one reading. Raises as loading does."""
+    estimator = read_estimator(only_file(files, FILE))
+    check_task(traits_of(estimator), task)
+    return estimator, scorer(estimator, task)
 
 
 def read_estimator(data: bytes) -> Any:
@@ -205,17 +214,46 @@ def scorer(estimator: Any, task: Task) -> Scorer:
             code="registry.no_scores",
             hint="Wrap it, for example in CalibratedClassifierCV, or choose another estimator.",
         )
-    ask, given = getattr(estimator, method), _giving(estimator)
+    ask, given, alone = getattr(estimator, method), _giving(estimator), OneThread()
+    bare = without_names(estimator)
+    unnamed, short = getattr(bare, method), shortcut(bare, method)
 
-    def score(frame: pl.DataFrame) -> np.ndarray:
-        with _threads(frame.height):
-            try:
-                found = ask(given(frame))
-            except booster_errors() as error:
-                raise unscorable(error) from None
-        return scores(found, task)
+    def score(frame: pl.DataFrame) -> NDArray[np.float64]:
+        rows = given(frame)
+        try:
+            return scores(alone(ask, rows) if frame.height < _FEW_ROWS else ask(rows), task)
+        except booster_errors() as error:
+            raise unscorable(error) from None
 
-    return score
+    def matrix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        try:
+            return scores(unnamed(rows), task)
+        except booster_errors() as error:
+            raise unscorable(error) from None
+
+    return RowsScorer(score, matrix, None if short is None else lambda rows: scores(short(rows), task))
+
+
+def without_names(value: Any) -> Any:
+    """An estimator that remembers no names of columns, nor does any within it; all else is shared with the one given.
+
+    One fitted on a frame complains of a matrix, which has no names, and takes longer to look at a frame than to score it.
+    """
+    if type(value) in {list, tuple}:
+        parts = [without_names(part) for part in value]
+        return value if all(map(is_, parts, value)) else type(value)(parts)
+    if not type(value).__module__.startswith("sklearn.") or isinstance(value, dict) or not hasattr(value, "__dict__"):
+        return value
+    held = vars(value)
+    kept = {name: without_names(part) for name, part in held.items() if name != _NAMES}
+    if len(kept) == len(held) and all(part is held[name] for name, part in kept.items()):
+        return value
+    made = object.__new__(type(value))
+    if "_transformer_to_input_indices" in kept:  # a column transformer, which chooses columns by their names
+        places = kept["_transformer_to_input_indices"]
+        kept["transformers_"] = [(name, step, places.get(name, columns)) for name, step, columns in kept["transformers_"]]
+    made.__dict__.update(kept)
+    return made
 
 
 def _giving(estimator: Any) -> Callable[[pl.DataFrame], Any]:
@@ -238,16 +276,6 @@ def _matrix(frame: pl.DataFrame) -> NDArray[Any]:
     if all(kind.is_numeric() or kind in (pl.Boolean, pl.Null) for kind in frame.dtypes):
         return numbers(frame)
     return np.array(frame.rows(), dtype=object).reshape(frame.height, frame.width)
-
-
-def _threads(rows: int) -> AbstractContextManager[object]:
-    """One OpenMP thread for few rows: waking the others costs boosted trees more, a tree at a time, than they save."""
-    return _controller().limit(limits=1, user_api="openmp") if rows < _FEW_ROWS else nullcontext()
-
-
-@lru_cache(maxsize=1)
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through the loaded libraries, hence once; scikit-learn is loaded by now
 
 
 def _trusted(data: bytes) -> list[str]:

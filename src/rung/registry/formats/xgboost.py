@@ -16,6 +16,7 @@ from rung.core.references import Task
 from rung.registry.boosters import check_xgboost
 from rung.registry.format import (
     FORMATS,
+    RowsScorer,
     Scorer,
     Traits,
     check_task,
@@ -96,7 +97,7 @@ class XgBoost:
         def score(frame: pl.DataFrame) -> NDArray[np.float64]:
             return scores(ask(numbers(coded(ordered(frame, names), known))), task)
 
-        return score
+        return score if known else RowsScorer(score, lambda rows: scores(ask(rows), task))
 
 
 def _categories(booster: Any) -> dict[int, pl.Series]:

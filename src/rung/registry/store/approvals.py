@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, String, Text, select
 
 from rung.core.errors import NotFound
-from rung.core.records import replaced, values_of
+from rung.core.records import prepared, replaced, values_of
 from rung.registry.approvals import Approval, ApprovalRule
+from rung.storage.sql import Boolean, Column, Connection, Index, Integer, String, Text, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 RULE = table(
@@ -48,7 +48,7 @@ class ApprovalStore:
         """The rule of a model; one that asks for nothing while none was set."""
         query = select(RULE.c.record).where(RULE.c.project == self._project, RULE.c.model == model)
         found = self._connection.execute(query).scalar()
-        return ApprovalRule(model=model) if found is None else replaced(msgspec.convert(found, ApprovalRule), model=model)
+        return ApprovalRule(model=model) if found is None else replaced(msgspec.convert(found, prepared(ApprovalRule)), model=model)
 
     def set_rule(self, rule: ApprovalRule) -> None:
         """Keep a rule in place of the one before."""

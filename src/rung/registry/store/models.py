@@ -7,11 +7,25 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, Select, String, Text, UniqueConstraint, and_, func, select, type_coerce
 
+from rung.core.clock import to_micros
 from rung.core.errors import Conflict, NotFound
 from rung.core.records import Page, prepared, replaced
-from rung.registry.records import AliasMove, GateRules, Model, ModelVersion, Verdict
+from rung.registry.records import AliasMove, GateRules, Model, ModelVersion, ServingEngine, Verdict
+from rung.storage.plain import Plain
+from rung.storage.sql import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    and_,
+    func,
+    select,
+)
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 MODEL = table(
@@ -46,6 +60,7 @@ VERSION = table(
     Column("updated_at", InstantType),
     Column("stage", String(16)),
     Column("staged_at", InstantType),
+    Column("engine", JsonType, info={"blobs": ("artifact",)}),
     UniqueConstraint("project", "model", "number", name="uq_model_version"),
     Index("ix_model_version_run", "project", "run_id"),
 )
@@ -101,14 +116,10 @@ _VERSION = (
     "id", "model", "number", "digest", "run_id", "pipeline_run_id", "created_at", "description", "tags", "deleted_at", "updated_at", "stage",
 )  # fmt: skip
 # The record as the text it is kept as: decoding it straight into its type costs a fifth of decoding it twice.
-_READ = (
-    VERSION.c.model, VERSION.c.number, type_coerce(VERSION.c.record, Text).label("record"), VERSION.c.description, VERSION.c.tags, VERSION.c.deleted_at, VERSION.c.created_at,
-    VERSION.c.updated_at, VERSION.c.stage,
-)  # fmt: skip
-_SKETCHED = (
-    VERSION.c.id, VERSION.c.model, VERSION.c.number, VERSION.c.run_id, VERSION.c.digest, VERSION.c.description, VERSION.c.tags,
-    VERSION.c.created_at, VERSION.c.updated_at, VERSION.c.stage,
-)  # fmt: skip
+_VERSIONS, _ALIASES = Plain(VERSION, as_text=("record",)), Plain(ALIAS)
+_READ = ("model", "number", "record", "description", "tags", "deleted_at", "created_at", "updated_at", "stage", "engine")
+_SKETCHED = ("id", "model", "number", "run_id", "digest", "description", "tags", "created_at", "updated_at", "stage")
+_THIS = "model = ? AND number = ?"
 _FEW, _AT_ONCE = 20, 500
 
 
@@ -168,22 +179,24 @@ class RegistryStore:
 
     def add_version(self, version: ModelVersion) -> None:
         """Enter a version; the unique number may refuse it."""
-        values = {name: getattr(version, name) for name in _VERSION}
-        self._connection.execute(VERSION.insert().values(project=self._project, record=version, **values))
+        values = {name: getattr(version, name) for name in (*_VERSION, "engine")}
+        self._connection.execute(VERSION.insert().values(project=self._project, record=replaced(version, engine=None), **values))
 
     def complete_version(self, version: ModelVersion) -> None:
         """Put a version whose gaps were filled in the place of the one before."""
-        self.change_version(version.model, version.number, record=version, digest=version.digest)
+        self.change_version(
+            version.model, version.number, record=replaced(version, engine=None), digest=version.digest, engine=version.engine
+        )
 
     def find_version(self, model: str, number: int) -> ModelVersion | None:
         """A version by number, deleted ones too."""
-        found = self._versions(and_(VERSION.c.model == model, VERSION.c.number == number), limit=1)
+        found = self._versions(_THIS, (model, number), limit=1)
         return found[0] if found else None
 
     def version(self, model: str, number: int | None = None) -> ModelVersion:
         """A version by number, deleted ones too; without one the newest that is not deleted. Raises NotFound."""
-        which = VERSION.c.number == number if number is not None else VERSION.c.deleted_at.is_(None)
-        found = self._versions(and_(VERSION.c.model == model, which), limit=1)
+        newest = ("model = ? AND deleted_at IS NULL", (model,))
+        found = self._versions(*newest if number is None else (_THIS, (model, number)), limit=1)
         if found:
             return found[0]
         self.model(model)
@@ -192,8 +205,11 @@ class RegistryStore:
 
     def versions(self, model: str, *, before: int | None, limit: int, deleted: bool = False) -> Page[ModelVersion]:
         """Versions that are not deleted, or those that are, newest first."""
-        where = and_(VERSION.c.model == model, VERSION.c.deleted_at.is_not(None) if deleted else VERSION.c.deleted_at.is_(None))
-        found = self._versions(where if before is None else and_(where, VERSION.c.number < before), limit=limit)
+        where = f"model = ? AND deleted_at IS {'NOT NULL' if deleted else 'NULL'}"
+        parameters: tuple[str | int, ...] = (model,)
+        if before is not None:
+            where, parameters = f"{where} AND number < ?", (model, before)
+        found = self._versions(where, parameters, limit=limit)
         return Page(items=tuple(found), next=str(found[-1].number) if len(found) == limit else None)
 
     def change_version(self, model: str, number: int, **values: Any) -> None:
@@ -203,8 +219,9 @@ class RegistryStore:
 
     def aliases(self, model: str) -> dict[str, int]:
         """Aliases of a model and the versions they point at."""
-        query = select(ALIAS.c.alias, ALIAS.c.number).where(self._of(ALIAS), ALIAS.c.model == model).order_by(ALIAS.c.alias)
-        return dict(self._connection.execute(query).all())
+        mine = (self._project, model)
+        rows = _ALIASES.rows(self._connection, "project = ? AND model = ?", mine, tail="ORDER BY alias", columns=("alias", "number"))
+        return {row["alias"]: row["number"] for row in rows}
 
     def alias(self, model: str, alias: str) -> int:
         """The version an alias points at. Raises NotFound, listing the model's aliases."""
@@ -247,7 +264,7 @@ class RegistryStore:
     def find_rules(self, model: str) -> GateRules | None:
         """The gate rules set for a model."""
         found = self._connection.execute(select(RULES.c.record).where(self._of(RULES), RULES.c.model == model)).scalar()
-        return None if found is None else replaced(msgspec.convert(found, GateRules), model=model)
+        return None if found is None else replaced(msgspec.convert(found, prepared(GateRules)), model=model)
 
     def add_verdict(self, verdict: Verdict) -> None:
         """Enter a verdict."""
@@ -262,13 +279,13 @@ class RegistryStore:
         ).first()
         if found is None:
             raise NotFound(f"There is no verdict {verdict!r}.", code="registry.no_verdict", hint="`rung model gate` makes one.")
-        return replaced(msgspec.convert(found.record, Verdict), model=found.model)
+        return replaced(msgspec.convert(found.record, prepared(Verdict)), model=found.model)
 
     def verdicts(self, model: str, number: int | None = None, limit: int = 100) -> tuple[Verdict, ...]:
         """Verdicts on a model or a version, newest first."""
         query = select(VERDICT.c.record).where(self._of(VERDICT), VERDICT.c.model == model).order_by(VERDICT.c.id.desc()).limit(limit)
         query = query if number is None else query.where(VERDICT.c.number == number)
-        return tuple(replaced(msgspec.convert(row[0], Verdict), model=model) for row in self._connection.execute(query))
+        return tuple(replaced(msgspec.convert(row[0], prepared(Verdict)), model=model) for row in self._connection.execute(query))
 
     def holders(self, model: str, number: int | None = None) -> tuple[str, ...]:
         """Who needs a version, or any version of a model, to stay."""
@@ -290,8 +307,8 @@ class RegistryStore:
 
     def retired_before(self, at: datetime, limit: int) -> list[ModelVersion]:
         """Versions retired before an instant whose files are still named."""
-        query = select(*_READ).where(self._of(VERSION), VERSION.c.deleted_at < at, VERSION.c.digest != "")
-        return self._read(self._connection.execute(query.order_by(VERSION.c.id).limit(limit)).all())
+        of = ("project = ? AND deleted_at < ? AND digest <> ''", (self._project, to_micros(at)))
+        return self._read(_VERSIONS.rows(self._connection, *of, tail=f"ORDER BY id LIMIT {limit}", columns=_READ))
 
     def models_retired_before(self, at: datetime, limit: int) -> list[str]:
         """Names of models retired before an instant."""
@@ -326,26 +343,27 @@ class RegistryStore:
 
     def among(self, *, models: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> list[ModelVersion]:
         """Versions that are not retired, of some models or runs only where they are given."""
-        query = self._living(select(*_READ), models, runs)
-        return self._read(self._connection.execute(query.order_by(VERSION.c.id.desc())).all())
+        return self._read(_VERSIONS.rows(self._connection, *self._living(models, runs), tail="ORDER BY id DESC", columns=_READ))
 
     def sketches(self, *, models: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> list[Sketch]:
         """What most searches ask of the same versions, without reading their records."""
-        rows = self._connection.execute(self._living(select(*_SKETCHED), models, runs))
-        return [Sketch._make((*row[:-2], row.updated_at or row.created_at, row.stage or "none")) for row in rows]
+        rows = _VERSIONS.rows(self._connection, *self._living(models, runs), columns=_SKETCHED)
+        return [Sketch(**row | {"updated_at": row["updated_at"] or row["created_at"], "stage": row["stage"] or "none"}) for row in rows]
 
     def versions_by_id(self, ids: Sequence[str]) -> list[ModelVersion]:
         """Versions in the order of their ids."""
         found: dict[str, ModelVersion] = {}
         for start in range(0, len(ids), _AT_ONCE):
-            query = select(*_READ).where(self._of(VERSION), VERSION.c.id.in_(ids[start : start + _AT_ONCE]))
-            found |= {version.id: version for version in self._read(self._connection.execute(query).all())}
+            some = ids[start : start + _AT_ONCE]
+            rows = _VERSIONS.rows(self._connection, f"project = ? AND id IN ({_marks(some)})", (self._project, *some), columns=_READ)
+            found |= {version.id: version for version in self._read(rows)}
         return [found[name] for name in ids]
 
-    def _living(self, query: Select[Any], models: Sequence[str] | None, runs: Sequence[str] | None) -> Select[Any]:
-        query = query.where(self._of(VERSION), VERSION.c.deleted_at.is_(None))
-        query = query if models is None else query.where(VERSION.c.model.in_(models))
-        return query if runs is None else query.where(VERSION.c.run_id.in_(runs))
+    def _living(self, models: Sequence[str] | None, runs: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+        where = "project = ? AND deleted_at IS NULL"
+        for column, values in (("model", models), ("run_id", runs)):
+            where += "" if values is None else f" AND {column} IN ({_marks(values)})"
+        return where, (self._project, *(models or ()), *(runs or ()))
 
     def _models(self, *where: Any) -> list[Model]:
         rows = self._connection.execute(select(MODEL).where(self._of(MODEL), *where).order_by(MODEL.c.name)).mappings().all()
@@ -375,31 +393,35 @@ class RegistryStore:
             )  # fmt: skip
         return found
 
-    def _versions(self, where: Any, *, limit: int) -> list[ModelVersion]:
-        query = select(*_READ).where(self._of(VERSION), where).order_by(VERSION.c.number.desc()).limit(limit)
-        return self._read(self._connection.execute(query).all())
+    def _versions(self, where: str, parameters: Sequence[Any], *, limit: int) -> list[ModelVersion]:
+        newest = f"ORDER BY number DESC LIMIT {limit}"
+        rows = _VERSIONS.rows(self._connection, f"project = ? AND {where}", (self._project, *parameters), tail=newest, columns=_READ)
+        return self._read(rows)
 
-    def _read(self, rows: Sequence[Any]) -> list[ModelVersion]:
+    def _read(self, rows: Sequence[dict[str, Any]]) -> list[ModelVersion]:
         """Versions from their rows; what may change stands in columns, which go before the record."""
         found = []
         held: dict[tuple[str, int], list[str]] = {}
-        models = {row.model for row in rows}
-        query = select(ALIAS.c.model, ALIAS.c.number, ALIAS.c.alias).where(self._of(ALIAS)).order_by(ALIAS.c.alias)
-        for model, number, alias in self._connection.execute(query if len(models) > _FEW else query.where(ALIAS.c.model.in_(models))):
-            held.setdefault((model, number), []).append(alias)
+        models = sorted({row["model"] for row in rows})
+        where, asked = "project = ?", [self._project]
+        if len(models) <= _FEW:
+            where, asked = f"{where} AND model IN ({_marks(models)})", [*asked, *models]
+        for alias in _ALIASES.rows(self._connection, where, asked, tail="ORDER BY alias", columns=("model", "number", "alias")):
+            held.setdefault((alias["model"], alias["number"]), []).append(alias["alias"])
         for row in rows:
-            version = msgspec.json.decode(row.record, type=prepared(ModelVersion))
-            aliases = tuple(held.get((row.model, row.number), ()))
-            found.append(
-                replaced(
-                    version, model=row.model, description=row.description, tags=row.tags, deleted_at=row.deleted_at, aliases=aliases,
-                    updated_at=row.updated_at or row.created_at, stage=row.stage or "none",
-                )
-            )  # fmt: skip
+            version = msgspec.json.decode(row.pop("record"), type=prepared(ModelVersion))
+            created_at, engine = row.pop("created_at"), row.pop("engine")
+            row |= {"updated_at": row["updated_at"] or created_at, "stage": row["stage"] or "none"}
+            row["engine"] = None if engine is None else msgspec.convert(engine, prepared(ServingEngine))
+            found.append(replaced(version, **row, aliases=tuple(held.get((row["model"], row["number"]), ()))))
         return found
 
     def _of(self, of: Any) -> Any:
         return of.c.project == self._project
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values)) or "NULL"
 
 
 def moved_meanwhile(alias: str, expected: int | None, found: int | None) -> Conflict:

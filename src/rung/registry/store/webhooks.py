@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, select
-
 from rung.core.errors import NotFound
 from rung.core.records import values_of
 from rung.registry.webhooks import Delivery, Webhook
+from rung.storage.sql import Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
 WEBHOOK = table(
@@ -110,11 +109,13 @@ class WebhookStore:
         waiting = select(DELIVERY.c.webhook, func.min(DELIVERY.c.id)).where(
             DELIVERY.c.project == self._project, DELIVERY.c.status == "pending", DELIVERY.c.due_at > now, DELIVERY.c.attempts < patience
         )
+        due = pending.where(DELIVERY.c.due_at <= now).order_by(DELIVERY.c.id).limit(limit + 1000)
+        ready = self._connection.execute(due).mappings().all()
+        # asked second: what another worker claims in between is then held back, or its row has changed
         held_by = self._connection.execute(waiting.group_by(DELIVERY.c.webhook)).all()
         blocked: dict[str, str] = {webhook: first for webhook, first in held_by}  # noqa: C416 - rows are no pairs to a type checker
-        due = pending.where(DELIVERY.c.due_at <= now).order_by(DELIVERY.c.id).limit(limit + 1000)
         taken: list[Delivery] = []
-        for row in self._connection.execute(due).mappings().all():
+        for row in ready:
             if len(taken) == limit:
                 break
             if row["webhook"] in blocked and blocked[row["webhook"]] < row["id"]:

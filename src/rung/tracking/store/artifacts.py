@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
-
 from rung.core.clock import to_micros
 from rung.core.errors import NotFound
 from rung.storage.raw import Raw
+from rung.storage.sql import Connection, and_, func, or_, select
 from rung.tracking.records import Artifact
 from rung.tracking.store.tables import ARTIFACT
 

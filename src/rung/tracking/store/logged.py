@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
-
 from rung.core.clock import from_micros
 from rung.core.errors import NotFound
+from rung.storage.sql import Connection, delete, select
 from rung.tracking.logged import LoggedModel
 from rung.tracking.records import ModelMetric
 from rung.tracking.store.tables import LOGGED, MODEL_METRIC, fields, inserting

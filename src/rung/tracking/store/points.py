@@ -10,9 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, delete, select
-
 from rung.storage.raw import Raw
+from rung.storage.sql import Connection, delete, select
 from rung.tracking.store.tables import CHUNK, LATEST, PACK_FROM, POINT, SERIES
 
 if TYPE_CHECKING:

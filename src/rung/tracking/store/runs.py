@@ -7,13 +7,15 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select
 
 from rung.core.clock import from_micros, to_micros
 from rung.core.errors import NotFound
 from rung.core.records import prepared
 from rung.core.references import DatasetUse
+from rung.storage.later import later
+from rung.storage.plain import Plain
 from rung.storage.raw import Raw
+from rung.storage.sql import Connection, delete, insert, select
 from rung.tracking.records import Extremes, Input, InputUse, LatestPoint, ModelLink, ParamValue, Run, RunContext
 from rung.tracking.rules import number_of, param_text
 from rung.tracking.store.tables import BATCH, HEAD, INPUT, LATEST, PARAM, RUN, TAG, fields, inserting
@@ -35,7 +37,7 @@ class RunStore:
 
     def add(self, run: Run) -> None:
         """Enter a run with its params, tags and inputs."""
-        self._connection.execute(_ADD, self._values(run))
+        _ROW.insert(self._connection, self._values(run))
         self.add_params(run.id, run.experiment_number, run.params)
         self.set_tags(run.id, run.experiment_number, run.tags)
         self._index_inputs(run.id, run.inputs)
@@ -83,7 +85,7 @@ class RunStore:
 
     def change(self, run: str, **values: Any) -> None:
         """Change columns of a run."""
-        self._connection.execute(RUN.update().where(RUN.c.project == self._project, RUN.c.id == run).values(**values))
+        _ROW.update(self._connection, values, "project = ? AND id = ?", (self._project, run))
 
     def params_among(self, run: str, keys: Sequence[str]) -> dict[str, ParamValue]:
         """Those of the named params that a run has."""
@@ -217,7 +219,8 @@ class RunStore:
 
 _PARAMS = "run_param (run, key, project, experiment_number, value, text, head, number)"
 _TAGS = "run_tag (run, key, project, experiment_number, value, head)"
-_ADD = RUN.insert()  # built once: building a statement costs more than running it
+_ROW = Plain(RUN)
+_ADD = later(lambda: insert(RUN))  # built once: building a statement costs more than running it
 _HEAD = (
     "id, project, experiment_number, number, name, status, started_at, ended_at, created_by, pipeline_run, step, parent, deleted_at, error, context,"
     " datasets, inputs, models, (SELECT name FROM experiment e WHERE e.project = run.project AND e.number = run.experiment_number)"

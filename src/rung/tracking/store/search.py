@@ -14,11 +14,12 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, and_, case, func, literal, not_, or_, select, type_coerce
 
 from rung.core.errors import Invalid
 from rung.core.filters import All, Compare, Either, Expression, Not, OrderBy
 from rung.core.records import Page
+from rung.storage.later import later, real
+from rung.storage.sql import BigInteger, Connection, and_, case, func, literal, not_, or_, select, type_coerce
 from rung.tracking.records import Run, View
 from rung.tracking.rules import number_of
 from rung.tracking.store.runs import RunStore
@@ -93,9 +94,9 @@ class RunSearch:
         if held is not None:
             query = query.where(_beyond(terms, held[0], held[1]))
         for term in terms:
-            if not isinstance(term.rank, _CONSTANT):
+            if not _is_constant(term.rank):
                 query = query.order_by(term.rank)
-            if not isinstance(term.value, _CONSTANT):
+            if not _is_constant(term.value):
                 for value in (*term.before, term.value):
                     query = query.order_by(value.desc() if term.descending else value.asc())
         return list(self._connection.execute(query.order_by(RUN.c.id.desc()).limit(limit)).mappings().all())
@@ -266,9 +267,12 @@ class RunSearch:
         ]
 
 
-_CONSTANT = type(literal(0))
-_NOTHING = literal(None)
+_NOTHING = later(lambda: literal(None))
 _COMPARE = {"=", "!=", "<", "<=", ">", ">="}
+
+
+def _is_constant(value: Any) -> bool:
+    return bool(real(value).__visit_name__ == "bindparam")
 
 
 def _compared(column: Any, how: str, value: Any) -> Any:
@@ -321,7 +325,7 @@ def _beyond(terms: Sequence[_Term], held: Sequence[Any], run: str) -> Any:
         return RUN.c.id < run
     term, (rank, last) = terms[0], held[0]
     rest = _beyond(terms[1:], held[1:], run)
-    constant = isinstance(term.rank, _CONSTANT)
+    constant = _is_constant(term.rank)
     if last is None:
         same = rest
     else:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import (
+from rung.storage.later import real
+from rung.storage.sql import (
     BigInteger,
     Boolean,
     Column,
@@ -23,13 +24,10 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-
-from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
+from rung.storage.tables import InstantType, JsonType, RowNumber, id_column, project_column, table
 
 HEAD = 64
 PACK_FROM = 4096  # points a series keeps unpacked before the packer takes them
-_ROWID = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER numbers itself there
 
 EXPERIMENT = table(
     "experiment",
@@ -116,7 +114,7 @@ INPUT = table(
 )
 SERIES = table(
     "metric_series",
-    Column("id", _ROWID, primary_key=True, autoincrement=True),
+    Column("id", RowNumber(), primary_key=True, autoincrement=True),
     id_column("run", primary_key=False),
     Column("key", String(250), nullable=False),
     Column("tail", Integer, nullable=False),
@@ -125,7 +123,7 @@ SERIES = table(
 )
 POINT = table(
     "metric_point",
-    Column("series", _ROWID, primary_key=True, autoincrement=False),
+    Column("series", RowNumber(), primary_key=True, autoincrement=False),
     Column("step", BigInteger, primary_key=True, autoincrement=False),
     Column("at", BigInteger, primary_key=True, autoincrement=False),
     Column("value", Float, primary_key=True),
@@ -134,8 +132,8 @@ POINT = table(
 )
 CHUNK = table(
     "metric_chunk",
-    Column("id", _ROWID, primary_key=True, autoincrement=True),
-    Column("series", _ROWID, nullable=False),
+    Column("id", RowNumber(), primary_key=True, autoincrement=True),
+    Column("series", RowNumber(), nullable=False),
     Column("first_step", BigInteger, nullable=False),
     Column("last_step", BigInteger, nullable=False),
     Column("points", Integer, nullable=False),
@@ -214,7 +212,10 @@ TRACE = table(
 
 def inserting(connection: Connection) -> Any:
     """The INSERT of the connection's engine, which knows ON CONFLICT."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415 - see rung.storage.sql
+
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return lambda table: insert(real(table))
 
 
 def fields(record: Any) -> dict[str, Any]:

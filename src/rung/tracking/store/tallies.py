@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
-
+from rung.storage.sql import Connection, func, select
 from rung.tracking.imports import RunTally
 from rung.tracking.store.tables import ARTIFACT, CHUNK, LATEST, PARAM, POINT, RUN, SERIES, TAG
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select
 
-from rung.core.records import replaced
+from rung.core.records import prepared, replaced
+from rung.storage.sql import Connection, delete, select
 from rung.tracking.store.tables import ARTIFACT, TRACE, inserting
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class TraceStore:
     def _read(self, query: Any) -> list[Trace]:
         from rung.tracking.traces import Trace  # noqa: PLC0415 - the record stands beside its handlers, which use this store
 
-        return [replaced(msgspec.convert(record, Trace), tags=tags) for record, tags in self._connection.execute(query)]
+        return [replaced(msgspec.convert(record, prepared(Trace)), tags=tags) for record, tags in self._connection.execute(query)]
 
     def _mine(self) -> Any:
         return TRACE.c.project == self._project

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, String, Text, select
-
 from rung.core.clock import from_micros
 from rung.storage.raw import Raw
+from rung.storage.sql import Column, Connection, Integer, String, Text, select
 from rung.storage.tables import InstantType, JsonType, id_column, table
 from rung.tracking.store.tables import inserting
 from rung.tracking.views import ExperimentSize, KeyKind, SavedView

@@ -56,7 +56,7 @@ def element(tag: str, *content: str | Markup, **attributes: object) -> Markup:
     return Markup(f"<{tag}{''.join(parts)}>{inner}</{tag}>")  # noqa: S704 - every part is escaped above
 
 
-def picture(width: float, height: float, label: str, *content: Markup) -> Markup:
+def picture(width: float, height: float, label: str, *content: Markup, kind: str = "chart") -> Markup:
     """The root of a chart; ``label`` is what a screen reader says."""
     return element(
         "svg",
@@ -64,7 +64,7 @@ def picture(width: float, height: float, label: str, *content: Markup) -> Markup
         viewBox=f"0 0 {_plain(width)} {_plain(height)}",
         role="img",
         aria_label=label,
-        class_="chart",
+        class_=kind,
         width=width,
         height=height,
     )

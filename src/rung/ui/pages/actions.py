@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import msgspec
 
 from rung.core.errors import Invalid
 from rung.monitoring.records import CloseIncident
-from rung.pipelines.records import RunPipeline
 from rung.registry.records import Promote
 from rung.serving.records import Rollback
 from rung.ui.blocks import Visit
 from rung.ui.pages.model_actions import MODELS
+from rung.ui.pages.pipeline_actions import PIPELINES
+from rung.ui.pages.release_actions import RELEASES
 from rung.ui.pages.tracking_actions import TRACKING
 from rung.ui.words import address
 
@@ -24,12 +22,6 @@ def close_incident(visit: Visit, form: dict[str, str]) -> str:
     """Close an incident with how it ended."""
     held = visit.ask(CloseIncident(incident=_given(form, "incident"), resolution=_given(form, "resolution")))
     return address("incidents", held.number)
-
-
-def run_pipeline(visit: Visit, form: dict[str, str]) -> str:
-    """Queue a pipeline run; params are JSON where they read as JSON, else text, and left out where empty."""
-    params = {name.removeprefix("param."): _value(text) for name, text in form.items() if name.startswith("param.") and text}
-    return address("pipeline-runs", visit.ask(RunPipeline(pipeline=_given(form, "pipeline"), params=params)).id)
 
 
 def promote(visit: Visit, form: dict[str, str]) -> str:
@@ -45,11 +37,12 @@ def rollback(visit: Visit, form: dict[str, str]) -> str:
 
 ACTIONS: dict[str, Act] = {
     "close-incident": close_incident,
-    "run-pipeline": run_pipeline,
     "promote": promote,
     "rollback": rollback,
     **TRACKING,
     **MODELS,
+    **PIPELINES,
+    **RELEASES,
 }
 
 
@@ -65,10 +58,3 @@ def _number(form: dict[str, str], name: str) -> int:
     if not value.isdecimal():
         raise Invalid(f"{name} is {value!r}, not a number.", code="ui.bad_field", hint="Give a whole number.")
     return int(value)
-
-
-def _value(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return {"True": True, "False": False, "None": None}.get(text, text.strip("'"))

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 import rung
 from rung.governance.records import ListAudit, ListPrincipals, ListProjects, Node, Trace, TraceLineage, VerifyAudit, WhoAmI
-from rung.serving.records import FindPrediction, TracePrediction
 from rung.ui import words
 from rung.ui.blocks import Charts, Facts, Page, Table, Visit, Words
 from rung.ui.charts.dag import DagNode, dag
@@ -78,37 +77,14 @@ def lineage(visit: Visit) -> Page:
     up = visit.ask(TraceLineage(kind=kind, id=name, direction="up"))
     down = visit.ask(TraceLineage(kind=kind, id=name, direction="down"))
     edges = dict.fromkeys([*up.edges, *down.edges])
-    rows = [(_node(e.source), e.relation.replace("_", " "), _node(e.target), when(e.at)) for e in edges]
+    rows = [(lineage_node(e.source), e.relation.replace("_", " "), lineage_node(e.target), when(e.at)) for e in edges]
     blocks = [
-        Charts([_graph(f"What {kind.replace('_', ' ')} {_short(name)} came from", up)] if up.edges else []),
-        Charts([_graph("What came from it", down)] if down.edges else []),
+        Charts([lineage_graph(f"What {kind.replace('_', ' ')} {_short(name)} came from", up)] if up.edges else []),
+        Charts([lineage_graph("What came from it", down)] if down.edges else []),
         Table(("from", "", "to", "when"), rows, "Edges"),
     ]
     head = f"{kind.replace('_', ' ').capitalize()} {_short(name)} came from {words.many(max(len(up.nodes) - 1, 0), 'thing')}; {words.many(max(len(down.nodes) - 1, 0), 'thing')} came from it."
     return Page("Lineage", head, blocks, f"rung lineage {kind}={name}", {"up": up, "down": down})
-
-
-def prediction(visit: Visit) -> Page:
-    """One prediction, back to rows, code, environment and person."""
-    held = visit.ask(FindPrediction(id=visit.path["id"]))
-    trace = visit.ask(TracePrediction(id=held.id, deployment=held.deployment))
-    facts: list[tuple[str, object]] = [
-        ("score", number(held.score)),
-        ("deployment", link(f"{held.deployment}, revision {held.revision}", "deployments", held.deployment)),
-        ("version", link(f"{held.model}:{held.number}", "models", held.model, held.number)),
-        ("arm", held.arm),
-        ("event time", when(held.event_time)),
-        ("answered", when(held.answered_at)),
-    ]
-    edges = [(_node(e.source), e.relation.replace("_", " "), _node(e.target)) for e in trace.edges]
-    blocks = [
-        Facts(facts),
-        Table(("input", "value"), [(k, str(v)) for k, v in held.inputs.items()], "Inputs"),
-        Charts([_graph("What this prediction came from", trace)], "Lineage"),
-        Table(("from", "", "to"), edges),
-    ]
-    head = f"{held.model}:{held.number} answered {number(held.score)} at {held.event_time:%Y-%m-%d %H:%M}; {words.many(len(trace.nodes) - 1, 'thing')} stand behind it."
-    return Page("Prediction", head, blocks, f"rung lineage prediction={held.id}", {"prediction": held, "trace": trace})
 
 
 def settings(visit: Visit) -> Page:
@@ -145,7 +121,8 @@ def settings(visit: Visit) -> Page:
     )
 
 
-def _graph(title: str, trace: Trace) -> Figure:
+def lineage_graph(title: str, trace: Trace) -> Figure:
+    """What stands behind a thing, drawn."""
     nodes = trace.nodes[:_MOST_NODES]
     needs: dict[Node, list[str]] = {node: [] for node in nodes}
     for edge in trace.edges:
@@ -169,7 +146,8 @@ def _key(node: Node) -> str:
     return f"{node.kind} {node.id}"
 
 
-def _node(node: Node) -> Markup:
+def lineage_node(node: Node) -> Markup:
+    """A thing in words, leading to its page."""
     href = _href(node)
     words_ = f"{node.kind.replace('_', ' ')} {_short(node.id)}"
     return Markup('<a href="{}">{}</a>').format(href, words_) if href else Markup("{}").format(words_)

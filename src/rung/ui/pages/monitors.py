@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rung.monitoring.records import GetReport, ListMonitors, MonitorReport, WindowReport
+from rung.monitoring.records import ArmSlice, GetReport, ListMonitors, MonitorReport, WindowReport
 from rung.ui import words
 from rung.ui.blocks import Charts, Empty, Page, Stats, Table, Visit, Words
 from rung.ui.charts.grids import heat_map
@@ -84,6 +84,7 @@ def monitor(visit: Visit) -> Page:
         for a in report.alerts[: -_ALERTS - 1 : -1]
     ]
     rows = [_row(w) for w in reversed(windows)]
+    slices = [(f"{day(w.start)} – {day(w.end)}", *_slice(part)) for w in reversed(windows) for part in w.slices]
     blocks = [
         stats,
         Charts([*_performance(windows), _coverage(windows)]),
@@ -101,6 +102,11 @@ def monitor(visit: Visit) -> Page:
             note="" if faults else "No fault in any window.",
         ),
         Table(("window", "rows", "version", "drifted columns", "performance", "labels", "state"), rows, "Windows"),
+        Table(
+            ("window", "arm", "version", "rows", "labelled", "mean score", "performance", "own evaluation"),
+            slices[:100],
+            "Windows by arm" if slices else "",
+        ),
         Words(link("The deployment", "deployments", name)),
     ]
     head = report.sentence or last.sentence or f"{name} was watched over {words.many(len(windows), 'window')}."
@@ -181,3 +187,11 @@ def _row(w: WindowReport) -> tuple[object, ...]:
         share(w.labelled_share),
         pill("final" if w.final else "waiting for labels", "ok" if w.final else "warn"),
     )
+
+
+def _slice(part: ArmSlice) -> tuple[object, ...]:
+    value = MISSING if part.value is None else f"{part.metric} {number(part.value)} ({number(part.low)} … {number(part.high)})"
+    return (
+        pill(part.arm), f"{part.model}:{part.version}", f"{part.rows:,}", f"{part.labelled:,}", number(part.mean_score), value,
+        MISSING if part.reference is None else number(part.reference),
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from rung.evaluation.records import ListEvaluations
 from rung.features.records import ListViews
 from rung.maturity.records import GetAssessment
 from rung.monitoring.records import Diagnosis, GetDiagnosis, GetReport, Incident, ListIncidents, MonitorReport
-from rung.pipelines.records import ListPipelineRuns, PipelineRun
+from rung.pipelines.summaries import RunSummary, SummarisePipelines, SummariseRuns
 from rung.registry.records import GetVersion, ListModels, ListVerdicts, Model, ModelVersion
 from rung.serving.records import CountServed, Deployment, ListDeployments
 from rung.tracking.records import GetRun, SearchRuns
@@ -18,11 +18,13 @@ from rung.ui.blocks import Empty, Loop, Page, Station, Stats, Table, Visit
 from rung.ui.charts.line import sparkline
 from rung.ui.pages.models import main_metric
 from rung.ui.pages.monitors import state_of
+from rung.ui.pages.pipelines import COLUMNS, last_ended, run_row
 from rung.ui.words import MISSING, TONE, address, link, money, number, pill, when
 from rung.value.records import GetReport as GetValueReport
 from rung.value.records import ListDecisions, ValueReport
 
 _EMPTY = 'import rung\n\nclient = rung.connect()\nclient.data.add("flights", "flights.csv")'
+_MOST_RUNS = 20
 _REFRESH_S = 30  # it counts predictions and weighs the evidence of every criterion: seconds of work on a large home
 
 
@@ -72,6 +74,7 @@ def overview(visit: Visit) -> Page:
         *loops,
         Table(("model", "health", "deployment", "net value", "by month", "last change", "incidents"), rows, "Models"),
         Stats(levels),
+        *_broken(visit),
         Table(("", "state", "what", "deployment", "cause", "opened"), inbox, "Open incidents", note="" if inbox else "None is open."),
         Table(("", "action", "deployment", "cause", "why", "as of"), answers, "Last decisions" if answers else ""),
     ]
@@ -86,6 +89,15 @@ def overview(visit: Visit) -> Page:
     )
 
 
+def _broken(visit: Visit) -> list[Table]:
+    """Pipelines whose last run failed, and what is under way."""
+    known = visit.find(SummarisePipelines(runs=1)) or ()
+    failed = [run for pipeline in known if (run := last_ended(pipeline)) and run.status == "failed"]
+    under_way = [run for pipeline in known for run in pipeline.recent if run.status in {"running", "queued"}]
+    rows = [run_row(run) for run in (*failed, *under_way)]
+    return [Table(COLUMNS, rows[:_MOST_RUNS], "Pipelines that failed or are under way")] if rows else []
+
+
 def _beginning(visit: Visit) -> Page:
     datasets = visit.find(ListDatasets())
     runs = visit.find(SearchRuns(limit=1))
@@ -96,6 +108,7 @@ def _beginning(visit: Visit) -> Page:
     ]
     blocks = [
         Stats(done),
+        *_broken(visit),
         Empty("The loop begins with data. See all of it at work on real flights, or bring your own.", "rung demo flights"),
         Empty("Bring your own:", "rung data add flights flights.csv", _EMPTY),
     ]
@@ -152,8 +165,8 @@ def _features(visit: Visit) -> Station:
 
 
 def _pipeline(visit: Visit, version: ModelVersion | None) -> Station:
-    page = visit.find(ListPipelineRuns(limit=20))
-    runs: tuple[PipelineRun, ...] = page.items if page else ()
+    page = visit.find(SummariseRuns(limit=20))
+    runs: tuple[RunSummary, ...] = page.items if page else ()
     own = next((r for r in runs if version and r.id == version.pipeline_run_id), None)
     name = own.pipeline if own else ""
     last = next((r for r in runs if not name or r.pipeline == name), None)

@@ -88,6 +88,7 @@ def _reported(report: ValueReport) -> list[object]:
     stats = Stats(
         [
             ("net", money(report.net.estimate, unit), tone),
+            ("baseline", report.basis.replace("_", " "), ""),
             ("ROI", share(report.roi), ""),
             ("per 1000 predictions", money(report.value_per_1000, unit), ""),
             ("matured", share(report.matured_share), ""),
@@ -131,7 +132,24 @@ def _reported(report: ValueReport) -> list[object]:
             f"Months, in {unit}",
             note=basis,
         ),
+        *_held_out(report),
     ]
+
+
+def _held_out(report: ValueReport) -> list[object]:
+    """Treated decisions beside those held out, wherever a holdout ran."""
+    held = report.holdout
+    if held is None:
+        return []
+    rows = [
+        ("treated", f"{held.treated:,}", f"{held.treated_entities:,}", money(held.treated_value)),
+        ("held out", f"{held.held:,}", f"{held.held_entities:,}", money(held.held_value)),
+    ]
+    gap = held.difference
+    said = f"A treated decision earned {money(gap.estimate)} more ({money(gap.low)} … {money(gap.high)}, 95 %). " if gap else ""
+    title = "Baseline: holdout" if held.usable else "Holdout, not the baseline"
+    columns = ("decisions", "with labels", f"of {held.by}", f"{report.currency} each")
+    return [Table(columns, rows, title, note=said + held.note)]
 
 
 def _rehearsed(held: Rehearsal) -> list[object]:

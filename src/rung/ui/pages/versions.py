@@ -17,6 +17,7 @@ from rung.ui.pages.models import main_metric
 from rung.ui.words import MISSING, joined, link, number, pill, when
 
 _ROWS, _COLUMNS, _FILES = 5, 40, 100
+_UNTIMED = "not timed: the model refuses the row of its input example"
 
 
 def version(visit: Visit) -> Page:
@@ -37,7 +38,7 @@ def version(visit: Visit) -> Page:
         blocks.append(Table(columns, rows, "Newest verdict", note=" ".join(verdicts[0].reasons)))
     blocks += _slices(evaluations)
     blocks += _approvals(approvals)
-    blocks += [_decide(held), Facts(_facts(held), "About this version", wide=True), *_contract(visit, held), *_kept(held)]
+    blocks += [_decide(held), Facts(_facts(held), "About this version", wide=True), *_serves(held), *_contract(visit, held), *_kept(held)]
     if held.deleted_at is None:
         blocks.append(_change(held))
     data = {"version": held, "verdicts": verdicts, "evaluations": evaluations, "approvals": approvals}
@@ -121,6 +122,30 @@ def _facts(held: ModelVersion) -> list[tuple[str, object]]:
         ("lineage", link("what it came from", "lineage", "model_version", f"{held.model}:{held.number}")),
     ]
     return [(name, value) for name, value in facts if value != ""]
+
+
+def _serves(held: ModelVersion) -> list[object]:
+    """Which engine answers, how far from the model's own library, and how much faster."""
+    engine = held.engine
+    if engine is None:
+        return []
+    if engine.engine == "native":
+        facts: list[tuple[str, object]] = [("engine", "the model's own library"), ("why", engine.reason)]
+        row = f"{number(engine.native_us)} µs" if engine.native_us else _UNTIMED
+        return [Facts([*facts, ("one row", row)], "What serves it", wide=True)]
+    timed = engine.cost_us and engine.native_us
+    faster = f"{engine.native_us / engine.cost_us:,.0f} times faster" if timed else ""
+    facts = [
+        ("engine", joined([pill(engine.engine, "ok"), "with Rung's compiled part" if engine.compiled_part else "with NumPy alone"])),
+        ("largest difference", f"{engine.largest_difference:.2g} over {engine.rows:,} rows held against the model's own library"),
+        (
+            "one row",
+            f"{number(engine.cost_us)} µs, {number(engine.native_us)} µs by the model's own library: {faster}" if timed else _UNTIMED,
+        ),
+        ("artifact", joined([words.digest(engine.artifact), words.size(engine.size_bytes)])),
+        ("compiled", when(engine.compiled_at)),
+    ]
+    return [Facts(facts, "What serves it", wide=True)]
 
 
 def _contract(visit: Visit, held: ModelVersion) -> list[object]:

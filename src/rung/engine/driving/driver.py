@@ -1,0 +1,165 @@
+"""The driver: executes one claimed pipeline run, from its plan to its end, a durable state at every step."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Literal
+
+from rung.core.errors import RungError
+from rung.engine.admission import Admission
+from rung.engine.driving.attempts import Tasks
+from rung.engine.driving.judging import Judge
+from rung.engine.driving.opening import open_run
+from rung.engine.driving.recording import Recorder, told
+from rung.engine.driving.rounds import Rounds
+from rung.engine.driving.sources import Restored, Source, source_of
+from rung.engine.driving.states import Claim, LeaseLost, Listener, Live
+from rung.engine.executors import Executor
+from rung.engine.host import Host, ServiceTransport
+from rung.engine.wiring import answered, changed
+from rung.pipelines.authoring import Pipeline
+from rung.pipelines.checkpoint_store import CheckpointStore
+from rung.pipelines.operations import finished
+from rung.pipelines.records import Artifact, PipelineRun
+from rung.pipelines.store import PipelineStore
+from rung.storage.outbox import emit
+from rung.storage.queue import Job, QueueStore
+from rung.storage.scope import Scope
+from rung.tracking.records import FinishRun
+
+
+class Driver:
+    """Executes one claimed run. Whoever keeps its lease calls ``lose`` and ``cancel``."""
+
+    _judge: Callable[..., Judge] = Judge
+
+    def __init__(
+        self, host: Host, job: Job, executors: Callable[[str], Executor], admission: Admission, worker: str, *,
+        offered: dict[str, Pipeline[..., Any]] | None = None, listener: Listener | None = None, restored: Restored | None = None,
+    ) -> None:  # fmt: skip
+        self.host = host
+        self.claim = Claim(job)
+        self.transport = ServiceTransport(host, job.project)
+        self.worker = worker
+        self._executors = executors
+        self._admission = admission
+        self._offered = offered or {}
+        self._listener = listener
+        self._restored = restored
+        self._home = host.settings.home_path
+        self._scratch = self._home / "work" / job.subject
+        self._live: dict[str, Live] = {}
+        self._rounds: Rounds | None = None
+        self._cancelled = threading.Event()
+        self._leaving = False
+
+    @property
+    def job(self) -> Job:
+        """The claim's job."""
+        return self.claim.job
+
+    def lose(self) -> None:
+        """Stop at once and write nothing more: the claim does not stand, or this process is to end."""
+        self.claim.lost.set()
+        if self._rounds is not None:
+            self._rounds.wake()
+
+    def cancel(self) -> None:
+        """Stop what runs and begin only what runs in any case."""
+        self._cancelled.set()
+        if self._rounds is not None:
+            self._rounds.wake()
+
+    def leave(self) -> None:
+        """Like ``cancel``, and do not wait for steps that cannot be stopped: this process ends."""
+        self._leaving = True
+        if self._rounds is not None:
+            self._rounds.leaving = True
+        self.cancel()
+
+    def execute(self) -> PipelineRun:
+        """Bring the run to its end and answer it. Raises LeaseLost when another worker has taken it."""
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            return self._execute()
+        except LeaseLost:
+            raise
+        except RungError as error:
+            return self._end(self._row(), None, str(error), "")
+        except KeyboardInterrupt:
+            self.cancel()
+            if self._rounds is not None:
+                self._rounds.abandon()
+            self._end(self._row(), None, "It was interrupted.", "")
+            raise
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def refuse(self, problem: RungError) -> PipelineRun:
+        """End the run, whose code could not be restored, with the reason."""
+        return self._end(self._row(), None, str(problem), "")
+
+    def _execute(self) -> PipelineRun:
+        run = self._row()
+        source = source_of(self.host, run, self._offered, self._restored, self._scratch)
+        opened = open_run(self.transport, self.host.blobs, run, source, self.claim)
+        run, self._live = opened.run, opened.live
+        tasks = Tasks(
+            run, source, self.host.settings, self.transport, self.host.blobs, self._scratch, self._outputs, self._home,
+            opened.codes, nested="within" in self.job.payload,
+        )  # fmt: skip
+        judge = self._judge(
+            run=run, source=source, codes=opened.codes, recent=opened.recent, anew=opened.anew, live=self._live, transport=self.transport,
+            blobs=self.host.blobs, scratch=self._scratch, outputs=self._outputs, now=self.host.clock.now,
+        )  # fmt: skip
+        recorder = Recorder(run, self.worker, self._home, self.host.blobs, not source.repeats, self.claim, opened.codes)
+        self._rounds = Rounds(
+            source.plan, self._live, self.transport.scope, self.claim, self._cancelled, judge=judge, tasks=tasks, recorder=recorder,
+            executors=self._executors, admission=self._admission, blobs=self.host.blobs, listener=self._listener,
+        )  # fmt: skip
+        self._rounds.leaving = self._leaving
+        error, failed = self._rounds.run()
+        return self._end(run, source, error, failed)
+
+    def _row(self) -> PipelineRun:
+        return self.transport.scope().read(lambda s: PipelineStore(s.connection, s.project).run(self.job.subject))
+
+    def _outputs(self, key: str) -> tuple[Artifact, ...] | None:
+        live = self._live[key]
+        return live.row.outputs if live.state == "done" else None
+
+    def _end(self, run: PipelineRun, source: Source | None, error: str, failed: str) -> PipelineRun:
+        cancelled = self._cancelled.is_set() and not failed
+        status: Literal["cancelled", "failed", "succeeded"] = "cancelled" if cancelled else "failed" if error else "succeeded"
+        outputs = answered(source.plan, self._outputs) if source and not error else ()
+        error = told(error)
+
+        def save(scope: Scope) -> PipelineRun:
+            progress, store = self.claim.proven(scope), PipelineStore(scope.connection, scope.project)
+            left = [live for live in self._live.values() if live.row.status in {"waiting", "running"}]
+            progress.put_steps([changed(live.row, status="cancelled" if cancelled else "skipped", ended_at=scope.now) for live in left])
+            if status == "succeeded":
+                CheckpointStore(scope.connection, scope.project).forget(run.id)
+            steps = store.steps(run.id)
+            began = run.started_at or scope.now
+            store.update_run(
+                run.id, status=status, ended_at=scope.now, error=error, failed_step=failed, outputs=outputs,
+                wall_s=(scope.now - began) / timedelta(seconds=1), cpu_s=sum(step.cpu_s for step in steps),
+                gpu_s=sum(step.gpu_s for step in steps), peak_bytes=max((step.peak_bytes for step in steps), default=0),
+            )  # fmt: skip
+            ended = store.run(run.id)
+            emit(scope, finished(ended))
+            QueueStore(scope.connection).finish(
+                self.job, now=scope.now, state="cancelled" if cancelled else "failed" if error else "done", error=error[:1000] or None
+            )
+            return ended
+
+        if tracked := self._row().run_id:
+            # before the job ends: should this process die in between, the next worker closes the tracking run again
+            self.transport.call(FinishRun(run=tracked, status=status, error=error))
+        ended = self.transport.scope().write(save)
+        shutil.rmtree(self._home / "logs" / run.id, ignore_errors=True)
+        return ended

@@ -1,0 +1,54 @@
+"""Handing steps to another engine, whose connection takes seconds: it is made beside, when the first step comes."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from rung.core.errors import RungError
+from rung.engine.executors.family import Outcome, Task
+
+
+class Handing:
+    """Submits to another engine. ``_connect`` reaches it, ``_hand_over`` gives it an attempt."""
+
+    can_stop = True
+    local = False
+
+    def __init__(self) -> None:
+        self._connected = threading.Event()
+        self._connecting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rung-connect")
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        """Start an attempt."""
+        done: Future[Outcome] = Future()
+        done.set_running_or_notify_cancel()
+        if self._connected.is_set():
+            self._begin(task, done)
+        else:
+            self._connecting.submit(self._connect_and_begin, task, done)
+        return done
+
+    def _connect_and_begin(self, task: Task, done: Future[Outcome]) -> None:
+        try:
+            if not self._connected.is_set():
+                self._connect()
+                self._connected.set()
+        except BaseException as error:  # the attempt's future is all that can tell of it
+            done.set_result(Outcome("failed", error=f"Step {task.step!r} could not begin: {error}"))
+            return
+        self._begin(task, done)
+
+    def _begin(self, task: Task, done: Future[Outcome]) -> None:
+        try:
+            self._hand_over(task, done)
+        except RungError as error:
+            done.set_result(Outcome("failed", error=f"Step {task.step!r} could not begin: {error}"))
+        except Exception as error:  # another engine raises what it likes when its cluster has gone
+            done.set_result(Outcome("lost", error=f"Step {task.step!r} could not be handed over: {type(error).__name__}: {error}"))
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def _hand_over(self, task: Task, done: Future[Outcome]) -> None:
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Kubernetes: manifests of jobs, and the few requests of its API that they need."""

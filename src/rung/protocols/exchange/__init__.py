@@ -1,0 +1,1 @@
+"""Exchange: a plan or a run in the words of other systems. Tables of translations; nothing is decided here."""

@@ -1,0 +1,1 @@
+"""Deployments for other systems, one file a system."""

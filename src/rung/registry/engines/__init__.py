@@ -1,0 +1,1 @@
+"""Serving engines, one file each: how a model's files become an artifact that answers alike without the model's library."""

@@ -1,0 +1,1 @@
+"""Kinds of graph nodes, one file each."""

@@ -1,0 +1,105 @@
+"""Whom a node admits: as the platform says, remembered for a while, and longer while nobody can be asked."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from rung.app.node import REFUSED, Callers
+from rung.core.digests import digest_of
+from rung.core.errors import Denied, RungError, Unavailable
+from rung.core.ids import new_id
+from rung.serving.node_records import Admission
+from tests.servers import wait_until
+
+ANN = Admission(principal=new_id(), name="ann", kind="user", role="editor")
+TOKEN = digest_of(b"secret")
+
+
+class Platform:
+    """Answers, refuses, or is away."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.says: Admission | RungError = ANN
+
+    def __call__(self, token: str, project: str | None) -> Admission:
+        self.asked.append((token, project))
+        if isinstance(self.says, RungError):
+            raise self.says
+        return self.says
+
+
+def callers(folder: Path, platform: Platform, fresh_s: float = 30.0, offline_s: float = 60.0) -> Callers:
+    return Callers(folder / "callers", platform, fresh_s, offline_s)
+
+
+def test_the_platform_is_asked_once_and_other_processes_know_it_too(tmp_path: Path) -> None:
+    platform = Platform()
+    held = callers(tmp_path, platform)
+    assert [held.admitted(TOKEN, None).name for _ in range(3)] == ["ann"] * 3
+    assert callers(tmp_path, platform).admitted(TOKEN, None) == ANN
+    assert platform.asked == [(TOKEN, None)]
+    assert held.admitted(TOKEN, "other") == ANN  # another project is another question
+    assert len(platform.asked) == 2
+    assert all(TOKEN[7:] not in path.name and TOKEN[7:] not in path.read_text() for path in (tmp_path / "callers").iterdir())
+
+
+def test_a_revoked_token_is_refused_once_its_time_is_over(tmp_path: Path) -> None:
+    platform = Platform()
+    held = callers(tmp_path, platform, fresh_s=0.05)
+    held.admitted(TOKEN, None)
+    platform.says = Denied("revoked", code="governance.bad_token")
+    time.sleep(0.1)
+    for _ in range(5):
+        with pytest.raises(Denied):
+            held.admitted(TOKEN, None)
+    assert len(platform.asked) <= 3  # a refusal is remembered for a moment, too
+    platform.says = Unavailable("away", code="transport.unreachable")
+    with pytest.raises(RungError):  # what was revoked does not come back when nobody can be asked
+        callers(tmp_path, platform).admitted(TOKEN, None)
+
+
+def test_while_the_platform_is_away_known_callers_are_admitted_and_strangers_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rung.app.node._DOWN_S", 60.0)
+    platform = Platform()
+    held = callers(tmp_path, platform, fresh_s=0.05)
+    held.admitted(TOKEN, None)
+    platform.says = Unavailable("away", code="transport.unreachable")
+    time.sleep(0.1)
+    assert held.admitted(TOKEN, None) == ANN
+    with pytest.raises(Unavailable, match="cannot be found out"):
+        held.admitted(digest_of(b"other"), None)
+    asked = len(platform.asked)
+    for _ in range(20):
+        held.admitted(TOKEN, None)
+    assert len(platform.asked) == asked  # one that does not answer is left alone for a moment
+    with pytest.raises(Unavailable):
+        callers(tmp_path, platform, fresh_s=0.05, offline_s=0.05).admitted(TOKEN, None)
+
+
+def test_a_node_that_is_refused_itself_admits_nobody_by_what_it_remembers(tmp_path: Path) -> None:
+    platform = Platform()
+    held = callers(tmp_path, platform, fresh_s=0.05)
+    held.admitted(TOKEN, None)
+    platform.says = Unavailable("refused", code=REFUSED)
+    time.sleep(0.1)
+    with pytest.raises(Unavailable, match="refused"):
+        held.admitted(TOKEN, None)
+    platform.says = ANN
+    time.sleep(1.1)
+    assert held.admitted(TOKEN, None) == ANN
+
+
+def test_a_caller_is_renewed_beside_the_answers(tmp_path: Path) -> None:
+    platform = Platform()
+    held = callers(tmp_path, platform, fresh_s=2.0)
+    held.admitted(TOKEN, None)
+    time.sleep(1.1)
+    assert held.admitted(TOKEN, None) == ANN
+    wait_until(lambda: len(platform.asked) >= 2, 60, lambda: "nobody asked again")
+    assert len(platform.asked) == 2
