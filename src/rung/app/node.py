@@ -19,6 +19,7 @@ from rung.app.opening import opened
 from rung.app.platform import IDENTITY_TTL_S, Caller, Platform
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict, Denied, NotFound, RungError, Unavailable
+from rung.core.files import write_whole
 from rung.core.ids import new_id
 from rung.core.records import Record, prepared
 from rung.core.requests import Request
@@ -169,9 +170,7 @@ class Callers:
             return None
 
     def _remember(self, key: str, found: Remembered) -> None:
-        part = self._folder / f"{key}.{new_id()}"
-        part.write_bytes(msgspec.json.encode(found))
-        part.rename(self._folder / key)
+        write_whole(self._folder / key, msgspec.json.encode(found))
         held = list(self._folder.iterdir())
         if len(held) > _MOST:
             for path in sorted(held, key=lambda one: one.stat().st_mtime)[: _MOST // 10]:

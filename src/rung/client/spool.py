@@ -20,6 +20,7 @@ import msgspec
 from rung.client.journal import SUFFIX
 from rung.core.digests import digest_of_file
 from rung.core.errors import Unavailable
+from rung.core.files import write_whole
 from rung.core.ids import new_id
 from rung.core.locking import FileLock
 from rung.core.records import Record, prepared
@@ -65,9 +66,7 @@ class RunFolder:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.mkdir(exist_ok=True, mode=0o700)
             if not (self.path / _NOTE).exists():
-                part = self.path / f"{_NOTE}.{os.getpid()}"
-                part.write_bytes(msgspec.json.encode(note))
-                part.rename(self.path / _NOTE)
+                write_whole(self.path / _NOTE, msgspec.json.encode(note))
         except OSError as error:
             raise Unavailable(
                 f"The spool {self.path.parent} cannot be written: {error.strerror}.", code="tracking.spool_unwritable",

@@ -14,10 +14,12 @@ import re
 import sysconfig
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from rung.core.digests import digest_of
+from rung.core.files import write_whole
 
 _TOLD = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json", "uv_build.json")
 _lock = threading.Lock()
@@ -38,10 +40,9 @@ def manifest(memo: Path | None = None) -> bytes:
         if held is None or held[0] != marks:
             held = _held[places] = marks, file.read_bytes() if file is not None and file.is_file() else manifest_in(places)
     if file is not None and not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(held[1])
-        part.replace(file)
+        with suppress(OSError):  # a home that cannot be written to: it is read anew next time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, held[1])
     return held[1]
 
 

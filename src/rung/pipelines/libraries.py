@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from rung.core.digests import digest_of
-from rung.core.ids import new_id
+from rung.core.files import write_whole
 from rung.core.records import prepared
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?")
@@ -124,9 +124,7 @@ def _kept(file: Path | None) -> LibraryIndex | None:
 def _keep(index: LibraryIndex, file: Path) -> None:
     with contextlib.suppress(OSError):  # a home that cannot be written to: the index is read anew next time
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{file.name}.{new_id()}")
-        part.write_bytes(msgspec.msgpack.encode(index))
-        part.rename(file)
+        write_whole(file, msgspec.msgpack.encode(index))
         old = sorted(file.parent.glob("libraries-*.msgpack"), key=os.path.getmtime)
         for other in old[:-8]:
             other.unlink(missing_ok=True)

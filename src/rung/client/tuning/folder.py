@@ -17,6 +17,7 @@ import msgspec
 
 from rung.client.tuning.records import Outcome, Plan
 from rung.core.errors import Conflict, NotFound
+from rung.core.files import write_whole
 
 FOLDER = ".sweeps"
 _PLAN, _LEDGER, _RESULTS, _LOCK = "sweep.json", "ledger.jsonl", "results", "lock"
@@ -41,9 +42,7 @@ class Folder:
         self.path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.path.parent, self.path, self.path / _RESULTS):
             folder.mkdir(exist_ok=True, mode=0o700)
-        part = self.path / f"{_PLAN}.part"
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
-        part.rename(self.path / _PLAN)
+        write_whole(self.path / _PLAN, msgspec.json.format(msgspec.json.encode(plan), indent=2))
 
     def plan(self) -> Plan:
         """What was asked for. Raises NotFound."""
@@ -84,13 +83,7 @@ class Folder:
 
     def keep(self, outcome: Outcome) -> None:
         """Write down how a trial ended; it is on the disk when this returns."""
-        file = self._result(outcome.number)
-        part = file.with_suffix(".part")
-        with part.open("wb") as out:
-            out.write(msgspec.msgpack.encode(outcome))
-            out.flush()
-            os.fsync(out.fileno())
-        part.rename(file)
+        write_whole(self._result(outcome.number), msgspec.msgpack.encode(outcome), durable=True)
 
     def kept(self, number: int) -> Outcome | None:
         """How a trial ended, if that was written down and is not in the ledger yet."""

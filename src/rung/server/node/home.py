@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from rung.core.errors import Conflict, Unavailable
+from rung.core.files import write_whole
 from rung.core.ids import new_id
 from rung.core.locking import FileLock
 from rung.core.records import Record, prepared
@@ -146,14 +146,7 @@ class NodeHome:
         wanted = bytes.fromhex(key)
         if wanted and not (path.exists() and path.read_bytes() == wanted):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part = path.with_name(f".{path.name}.{os.getpid()}")
-            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                os.write(file, wanted)
-                os.fsync(file)
-            finally:
-                os.close(file)
-            part.rename(path)
+            write_whole(path, wanted, durable=True)
 
 
 def node_name(settings: Settings) -> str:
@@ -174,11 +167,4 @@ def _read(path: Path, kind: type[R]) -> R | None:
 
 
 def _write(path: Path, record: Record, *, durable: bool) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with part.open("wb") as file:
-        file.write(msgspec.json.encode(record))
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    with suppress(FileNotFoundError):
-        part.rename(path)
+    write_whole(path, msgspec.json.encode(record), durable=durable)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from rung.core.digests import digest_of
 from rung.core.errors import Invalid, NotFound, RungError, Unavailable
+from rung.core.files import write_whole
 from rung.registry.loading import Readable
 from rung.registry.records import ModelVersion
 from rung.serving.isolated import wire
@@ -287,9 +288,7 @@ def laid_out(blobs: Readable, version: ModelVersion, home: Path) -> Path:
             continue  # an input example that is gone is no harm
         if digest_of(data) != digest:
             raise Invalid(f"{digest} is not what it was.", code="registry.wrong_digest", hint="Register the model anew.")
-        fresh = place.with_name(f"{place.name}.{os.getpid()}")
-        fresh.write_bytes(data)
-        fresh.replace(place)
+        write_whole(place, data)
     return folder
 
 

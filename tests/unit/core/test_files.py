@@ -1,0 +1,43 @@
+"""Files are whole, whoever writes them at once."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rung.core.files import write_whole
+
+THREADS = 8
+
+
+def test_the_bytes_are_there_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_whole(file, b"one")
+    write_whole(file, b"two", durable=True)
+    assert file.read_bytes() == b"two"
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_threads_write_the_same_file_at_once(tmp_path: Path) -> None:
+    file, start = tmp_path / "file", threading.Barrier(THREADS)
+
+    def written(number: int) -> None:
+        start.wait()
+        for _ in range(100):
+            write_whole(file, bytes([number]) * 1000)
+            assert len(set(file.read_bytes())) == 1
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(written, range(THREADS)))
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_cannot_be_put_there_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder"):
+        write_whole(tmp_path / "folder", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
