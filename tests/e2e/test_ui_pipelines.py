@@ -198,7 +198,7 @@ def test_hostile_words_are_text_everywhere(page: Page, server: RunningServer, to
         assert page.locator("main img").count() == 0, path
         assert page.locator("main script").count() == 0, path
     page.goto(f"{server.url}/pipeline-runs/{run}/steps/load")
-    page.wait_for_function("document.querySelector('[data-text]').dataset.read === 'whole'")
+    expect(page.locator("[data-text]")).to_have_attribute("data-read", "whole")
     log = page.locator("[data-text]").inner_text()
     assert "reading flights\n100%\n" in log
     assert "\x1b" not in log

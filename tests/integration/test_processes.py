@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -132,7 +131,6 @@ def test_code_of_a_run_that_began_before_a_change_is_kept_apart(pool: Executor, 
     assert _answer(pool, task_of(folder, "version"), blobs)[0] == 1
 
 
-@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 def test_processes_of_an_environment_are_used_again_by_its_steps_only(pool: Executor, folder: Path, blobs: BlobStore) -> None:
     rates = {}
     for rate in (2, 3):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,7 +168,6 @@ def test_data_changed_behind_a_run_is_the_cause_of_its_difference(client: Client
     assert "data      file data.csv: was blake3:" in client.pipelines.reproduction_text(found.id)
 
 
-@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 def test_a_package_changed_behind_a_run_is_the_cause_of_its_difference(client: Client, tmp_path: Path) -> None:
     run = client.pipelines.run("price")
     assert client.pipelines.output(run.id) == 25.0
@@ -259,7 +257,6 @@ def test_a_declared_tolerance_makes_a_difference_equivalent(client: Client, tmp_
     assert _output(found, "near").tolerance == 0.5
 
 
-@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 def test_libraries_are_built_anew_when_that_is_asked(client: Client, folder: Path, tmp_path: Path) -> None:
     (folder / "requirements.lock").write_text(f"tiny @ file://{tmp_path}/wheels/tiny-1.0-py3-none-any.whl\n")
     run = client.pipelines.run("wobbly")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from rung.core.errors import Invalid, NotFound, Unavailable
 from rung.pipelines.building import uv_environment
 from rung.pipelines.installed import manifest_of, parsed
 from tests.unit.pipelines.wheels import wheel
-
-pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 
 
 def _says(python: Path, code: str) -> str:
