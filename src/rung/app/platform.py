@@ -19,7 +19,7 @@ from rung.core.clock import Clock, SystemClock
 from rung.core.digests import digest_of
 from rung.core.errors import Denied, NotFound, RungError
 from rung.core.records import checked
-from rung.core.requests import HANDLERS, OPERATIONS, Request, request_type
+from rung.core.requests import OPERATIONS, Request, handler_of, request_type
 from rung.core.settings import Settings
 from rung.governance.operations import append_audit, authenticate
 from rung.governance.records import Outcome, Role
@@ -191,17 +191,6 @@ class Platform:
                 hint="`rung project list` shows yours, `rung project create NAME` makes one.",
             )
         return Caller(principal=principal.id, name=principal.name, kind=principal.kind, project=found.id, role=role)
-
-
-def handler_of(kind: type[Request[Any]]) -> Callable[..., Any]:
-    """The handler of a request, importing its area's operations on first use. Raises NotFound."""
-    if kind not in HANDLERS:
-        _, area, *_ = kind.__module__.split(".")
-        if importlib.util.find_spec(f"rung.{area}.operations"):
-            importlib.import_module(f"rung.{area}.operations")
-    if kind not in HANDLERS:
-        raise NotFound(f"Nothing handles {kind.operation!r}.", code="platform.no_handler")
-    return HANDLERS[kind]
 
 
 def request_named(operation: str) -> type[Request[Any]]:

@@ -26,7 +26,10 @@ class FileLock:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            there = os.path.samestat(os.fstat(file), os.stat(self._path))
+        except (BlockingIOError, FileNotFoundError):
+            there = False
+        if not there:  # held, or taken away by its last holder since it was opened: then another may hold the one in its place
             os.close(file)
             return False
         self._file = file
@@ -34,6 +37,12 @@ class FileLock:
 
     def give(self) -> None:
         """Let another hold it."""
+        if self.held:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # a program that a thread starts just now has a copy of the file until it runs
+            self.leave()
+
+    def leave(self) -> None:
+        """Forget it without giving it back: in a forked child, for it is the parent's."""
         if self.held:
             os.close(self._file)
             self._file = -1

@@ -6,6 +6,7 @@ audit event, ``work`` outside any transaction until it returns the function that
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
@@ -30,6 +31,7 @@ class Request(Record, Generic[A]):
 
 HANDLERS: dict[type[Request[Any]], Callable[..., Any]] = {}
 OPERATIONS: dict[str, type[Request[Any]]] = {}
+_imported: set[str] = set()  # areas whose operations are there, all of them
 
 
 def handles(kind: type[Request[Any]]) -> Callable[[F], F]:
@@ -48,6 +50,19 @@ def handles(kind: type[Request[Any]]) -> Callable[[F], F]:
         return handler
 
     return register
+
+
+def handler_of(kind: type[Request[Any]]) -> Callable[..., Any]:
+    """The handler of a request, importing its area's operations on first use. Raises NotFound."""
+    package, _, rest = kind.__module__.partition(".")
+    area = rest.partition(".")[0]
+    # a handler that is there already may be of a module which another thread is in the midst of: importing waits for that
+    if package == "rung" and area not in _imported:
+        importlib.import_module(f"rung.{area}.operations")
+        _imported.add(area)
+    if kind not in HANDLERS:
+        raise NotFound(f"Nothing handles {kind.operation!r}.", code="platform.no_handler")
+    return HANDLERS[kind]
 
 
 def request_type(operation: str) -> type[Request[Any]]:

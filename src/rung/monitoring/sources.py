@@ -6,15 +6,15 @@ Everything is asked for in the caller's project; what is missing there is missin
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
+import threading
 from datetime import datetime
 from typing import TypeVar
 
 import polars as pl
 
 from rung.core.errors import NotFound
-from rung.core.requests import HANDLERS, Request
+from rung.core.requests import Request, handler_of
 from rung.data.records import DatasetVersion, Expectation, GetExpectations
 from rung.data.records import GetVersion as GetDatasetVersion
 from rung.evaluation.records import Evaluation, ListEvaluations
@@ -29,14 +29,12 @@ A = TypeVar("A")
 _MOST_REFERENCE_ROWS = 200_000
 _MOST_REFERENCES = 8
 _references: dict[tuple[str, ...], Reference] = {}
+_lock = threading.Lock()
 
 
 def ask(scope: Scope, request: Request[A]) -> A:
     """The answer of a lower floor's read handler, on this scope's transaction or on a snapshot."""
-    kind = type(request)
-    if kind not in HANDLERS:
-        importlib.import_module(f"{kind.__module__.rpartition('.')[0]}.operations")
-    handler = HANDLERS[kind]
+    handler = handler_of(type(request))
     if scope.open_connection is not None:
         return handler(request, scope)  # type: ignore[no-any-return]  # the table of handlers is untyped
     return scope.read(lambda inside: handler(request, inside))  # type: ignore[no-any-return]
@@ -84,13 +82,18 @@ def reference_version(scope: Scope, monitor: Monitor, version: ModelVersion) -> 
 
 def reference(scope: Scope, monitor: Monitor, version: ModelVersion) -> Reference:
     """The reference of a monitor for one model version, kept in memory between runs."""
-    held = reference_version(scope, monitor, version)
-    key = (scope.project, held.digest, version.digest, str(monitor.window_days), ",".join(monitor.columns))
-    if key not in _references:
-        if len(_references) >= _MOST_REFERENCES:
-            _references.pop(next(iter(_references)))
-        _references[key] = _built(scope, monitor, version, held)
-    return _references[key]
+    held, scored = reference_version(scope, monitor, version), own_evaluation(scope, version)
+    columns = ",".join(monitor.columns)
+    key = (scope.project, held.digest, version.digest, scored.id if scored else "", str(monitor.window_days), columns)
+    with _lock:
+        found = _references.get(key)
+    if found is None:
+        found = _built(scope, monitor, version, held)
+        with _lock:
+            _references[key] = found
+            while len(_references) > _MOST_REFERENCES:
+                _references.pop(next(iter(_references)))
+    return found
 
 
 def _built(scope: Scope, monitor: Monitor, version: ModelVersion, held: DatasetVersion) -> Reference:

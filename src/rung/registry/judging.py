@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rung.core.errors import Invalid
 from rung.core.ids import new_id
-from rung.core.requests import HANDLERS, handles
+from rung.core.requests import handler_of, handles
 from rung.data.records import DatasetVersion
 from rung.data.records import GetVersion as GetDatasetVersion
 from rung.evaluation.records import Evaluation
@@ -97,9 +97,7 @@ def _looked_up(scope: Scope, model: str, number: int) -> tuple[r.ModelVersion, r
 
 def _dataset(scope: Scope, name: str, number: int | None) -> DatasetVersion:
     """A dataset version, as the data area's own handler answers it."""
-    import rung.data.operations  # noqa: F401, PLC0415 - registers the handler asked below; it loads Polars
-
-    found: DatasetVersion = scope.read(lambda inside: HANDLERS[GetDatasetVersion](GetDatasetVersion(dataset=name, number=number), inside))
+    found: DatasetVersion = scope.read(lambda inside: handler_of(GetDatasetVersion)(GetDatasetVersion(dataset=name, number=number), inside))
     if found.format != "table":
         raise Invalid(f"{name}:{found.number} holds files, not rows.", code="registry.no_table", hint="Evaluate on a table.")
     return found
@@ -141,6 +139,7 @@ def _save_evaluation(scope: Scope, made: Evaluation) -> None:
 
 def _save_verdict(scope: Scope, verdict: r.Verdict, evaluations: list[Evaluation], champion: str, version: r.ModelVersion) -> r.Verdict:
     store = RegistryStore(scope.connection, scope.project)
+    store.take_turn(verdict.model)
     now_held = store.aliases(verdict.model).get(champion)
     if now_held != verdict.champion:
         raise moved_meanwhile(champion, verdict.champion, now_held)

@@ -10,7 +10,6 @@ import importlib
 import os
 import pkgutil
 import sqlite3
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict
+from rung.core.ids import new_id
 from rung.core.records import Record
 from rung.storage import migrations
 from rung.storage.database import Database
@@ -121,7 +121,7 @@ def lay_out(file: Path) -> None:
     """Put an empty database with this code's tables there unless there is one: a copy is written faster than it is made by statements."""
     if file.exists():
         return
-    part = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}.part")
+    part = file.with_name(f"{file.name}.{new_id()}.part")
     with contextlib.suppress(OSError):  # another process was first, or there are no links or no rights here: opening it says which
         try:
             with part.open("wb") as target:

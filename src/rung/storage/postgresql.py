@@ -35,7 +35,7 @@ class PostgreSQL:
     def __init__(self, url: str) -> None:
         self._reading = _engine(url, query_only=True)
         self._writing = _engine(url, query_only=False)
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rung-write")  # none is started before it is needed
 
     def read(self, work: Work[T]) -> T:
         """Run ``work`` in a snapshot. Raises Unavailable."""
@@ -72,14 +72,14 @@ class PostgreSQL:
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Like ``write``, answering a future at once."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rung-write")
-        return self._threads.submit(self.write, work)
+        try:
+            return self._threads.submit(self.write, work)
+        except RuntimeError:
+            raise Unavailable("The database is closed.", code="storage.closed", hint="Open the platform again.") from None
 
     def close(self) -> None:
         """Finish waiting writes and let go of every connection."""
-        if self._threads is not None:
-            self._threads.shutdown()
+        self._threads.shutdown()
         self._reading.dispose()
         self._writing.dispose()
 

@@ -73,6 +73,12 @@ LEASE = table(
 )
 _JOB, _LEASE = Plain(JOB), Plain(LEASE)
 _THIS_CLAIM = "id = ? AND fence = ? AND state = 'leased'"
+# in one statement: between two of them a queued job may be taken, or a leased one given back, and would be seen by neither
+_ASK_TO_CANCEL = (
+    "UPDATE job SET cancel_requested = CASE state WHEN 'leased' THEN 1 ELSE cancel_requested END,"
+    " ended_at = CASE state WHEN 'queued' THEN ? ELSE ended_at END, state = CASE state WHEN 'queued' THEN 'cancelled' ELSE state END"
+    " WHERE subject = ? AND state IN ('leased', 'queued') RETURNING state"
+)
 
 
 class Job(Record):
@@ -222,9 +228,18 @@ class QueueStore:
         return _JOB.update(self._connection, values, _THIS_CLAIM, (job.id, job.fence)) == 1
 
     def requeue(
-        self, job: str, *, attempts: int | None = None, payload: dict[str, Any] | None = None, run_at: datetime | None = None
-    ) -> None:
-        """Put an ended or abandoned job back into its queue, at its end unless its old ``run_at`` is given; perhaps with another payload."""
+        self,
+        job: str,
+        *,
+        attempts: int | None = None,
+        payload: dict[str, Any] | None = None,
+        run_at: datetime | None = None,
+        seen: Job | None = None,
+    ) -> bool:
+        """Put an ended or abandoned job back into its queue, at its end unless its old ``run_at`` is given; perhaps with another payload.
+
+        False, changing nothing, when it is not as it was ``seen`` any more: somebody else has put it back, or holds it.
+        """
         values: dict[str, Any] = {
             "state": "queued",
             "run_at": run_at or self.clock(),
@@ -237,7 +252,10 @@ class QueueStore:
             values["attempts"] = attempts
         if payload is not None:
             values["payload"] = payload
-        _JOB.update(self._connection, values, "id = ?", (job,))
+        same: tuple[str, tuple[Any, ...]] = ("id = ?", (job,))
+        if seen is not None:
+            same = ("id = ? AND state = ? AND fence = ? AND beats = ?", (job, seen.state, seen.fence, seen.beats))
+        return _JOB.update(self._connection, values, *same) == 1
 
     def leased(self, queue: str) -> list[Job]:
         """Jobs that somebody holds."""
@@ -260,10 +278,12 @@ class QueueStore:
             same = (f"{_THIS_CLAIM} AND beats = ?", (job.id, job.fence, job.beats))
         return state if _JOB.update(self._connection, values, *same) else None
 
-    def ask_to_cancel(self, subject: str, *, now: datetime) -> None:
-        """Cancel queued jobs about a subject, and tell the holders of leased ones at their next heartbeat."""
-        _JOB.update(self._connection, {"cancel_requested": 1}, "subject = ? AND state = 'leased'", (subject,))
-        _JOB.update(self._connection, {"state": "cancelled", "ended_at": now}, "subject = ? AND state = 'queued'", (subject,))
+    def ask_to_cancel(self, subject: str, *, now: datetime) -> bool:
+        """Cancel queued jobs about a subject, and tell the holders of leased ones at their next heartbeat; whether there are any.
+
+        Until the end of this transaction nobody takes, gives back or ends these jobs.
+        """
+        return any(state == "leased" for (state,) in Raw(self._connection).rows(_ASK_TO_CANCEL, (to_micros(now), subject)))
 
     def has_queued(self, queue: str) -> bool:
         """Whether a job waits."""

@@ -61,5 +61,14 @@ class Raw:
             sql = f"INSERT INTO {into} VALUES {', '.join([one] * len(some))} {conflict}"  # noqa: S608 - names of ours
             self._postgresql(sql, tuple(value for row in some for value in row))
 
+    def take_turn(self, *names: str) -> None:
+        """Wait until no other transaction has a turn by these names; this one has it until it ends.
+
+        For who reads before it writes: PostgreSQL would let two read the same, and the later write undo the other's. SQLite
+        lets one write at a time.
+        """
+        if self._sqlite is None:
+            self._postgresql("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", ("\x1f".join(names),))
+
     def _postgresql(self, sql: str, parameters: Sequence[Any]) -> Any:  # a cursor of psycopg
         return self._psycopg.execute(sql.replace("?", "%s"), parameters)

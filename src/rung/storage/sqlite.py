@@ -5,10 +5,11 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 _GROUP = 1000
 _IDLE = 8  # connections that are kept open
+_BUSY_S = 10  # how long another process may keep the file
+_AGAIN_S = 0.01
 _APPLICATION_ID = 0x52554E47  # "RUNG"
 
 
@@ -74,6 +77,7 @@ class _Writer:
         self._connection: Connection | None = None
         self._turn = threading.Lock()
         self._has_turn = 0
+        self._ended = False  # nobody takes from the queue any more
         self._thread = threading.Thread(target=self._run, name="rung-writer", daemon=True)
         self._thread.start()
 
@@ -98,12 +102,14 @@ class _Writer:
 
     def submit(self, work: Work[T]) -> Future[T]:
         if not self._thread.is_alive():  # its answer would be waited for without end
-            raise Unavailable("The database is closed.", code="storage.closed", hint="Open the platform again.")
+            raise _is_closed()
         answer: Future[T] = Future()
         try:
             self._queue.put((work, answer), timeout=10)
         except queue.Full:
             raise Unavailable("Too many writes are waiting.", code="storage.busy", hint="Repeat in a moment.") from None
+        if self._ended:  # it was put in line behind the last one that was taken
+            self._refuse_waiting()
         return answer
 
     def close(self) -> None:
@@ -112,6 +118,21 @@ class _Writer:
             self._thread.join(timeout=30)
 
     def _run(self) -> None:
+        try:
+            self._take_turns()
+        finally:
+            self._ended = True
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Answer those who got in line behind the end: nobody else will."""
+        with suppress(queue.Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if item is not None and item[1].set_running_or_notify_cancel():
+                    item[1].set_exception(_is_closed())
+
+    def _take_turns(self) -> None:
         while (first := self._queue.get()) is not None:
             group = [first]
             stop = False
@@ -130,6 +151,9 @@ class _Writer:
                 return
 
     def _commit(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
+        group = [item for item in group if item[1].set_running_or_notify_cancel()]  # from here on none can be cancelled, only answered
+        if not group:
+            return
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         self._has_turn = threading.get_ident()
         try:
@@ -172,6 +196,10 @@ class _Writer:
             return None, _told(error)
         raw.change("RELEASE one")
         return value, None
+
+
+def _is_closed() -> Unavailable:
+    return Unavailable("The database is closed.", code="storage.closed", hint="Open the platform again.")
 
 
 def _told(error: BaseException) -> BaseException:
@@ -219,20 +247,37 @@ class _File:
     def close(self) -> None:
         """Let go of every connection; those in use are closed when they are not any more."""
         self._times_closed += 1
-        while self._idle:
-            _closed(self._idle.pop())
+        with suppress(IndexError):  # a reader may take the last one
+            while True:
+                _closed(self._idle.pop())
 
     def _opened(self) -> Connection:
         driver = _connected(self._url)
         try:
             driver.isolation_level = None  # transactions are opened and closed by hand, see Database
-            for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            driver.execute(f"PRAGMA busy_timeout={_BUSY_S * 1000}")
+            _turn_to_wal(driver)
+            for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 driver.execute(f"PRAGMA {pragma}")
             driver.execute("PRAGMA query_only=ON" if self._query_only else f"PRAGMA application_id={_APPLICATION_ID}")
         except BaseException:
             driver.close()
             raise
         return Connection("sqlite", driver, lambda: _core_over(driver))
+
+
+def _turn_to_wal(driver: sqlite3.Connection) -> None:
+    """Keep the journal as a WAL. In a new file the first to say so writes that down, and SQLite lets nobody else wait meanwhile."""
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            driver.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _closed(connection: Connection) -> None:
@@ -244,12 +289,12 @@ def _closed(connection: Connection) -> None:
 def _connected(url: str) -> sqlite3.Connection:
     path = url.removeprefix("sqlite:///")
     if path != url and "?" not in path:
-        return sqlite3.connect(path or ":memory:", timeout=10, check_same_thread=False)
+        return sqlite3.connect(path or ":memory:", timeout=_BUSY_S, check_same_thread=False)
     from sqlalchemy import make_url  # noqa: PLC0415 - options in a URL are SQLAlchemy's
 
     given = make_url(url)
     parts, options = given.get_dialect()().create_connect_args(given)
-    asked: dict[str, Any] = {"timeout": 10, **options, "check_same_thread": False}
+    asked: dict[str, Any] = {"timeout": _BUSY_S, **options, "check_same_thread": False}
     opened: sqlite3.Connection = sqlite3.connect(parts[0], **asked)
     return opened
 

@@ -58,7 +58,10 @@ class LocalBlobs:
         """The bytes, checked against the digest."""
         path = self._path(digest)
         with _reading(digest):
-            data = path.read_bytes() if path.is_file() else self._packs.get(_raw(digest))
+            try:
+                data: bytes | None = path.read_bytes()
+            except FileNotFoundError:  # it is in a pack, or somebody collects it just now
+                data = self._packs.get(_raw(digest))
         if data is None:
             raise _missing(digest)
         if digest_of(data) != digest:
@@ -130,14 +133,13 @@ class LocalBlobs:
             return str(path)
         copy = self._copy_of(digest)
         with _writing():
-            if not copy.is_file() or digest_of(copy.read_bytes()) != digest:
+            if not _is_kept_copy(copy, digest):
                 data = self.get(digest)
                 copy.parent.mkdir(mode=0o700, exist_ok=True)
                 handle, name = tempfile.mkstemp(dir=self.root / "incoming")
                 with os.fdopen(handle, "wb") as target:
                     target.write(data)
                 Path(name).rename(copy)
-            os.utime(copy)
         return str(copy)
 
     def compact(self) -> int:
@@ -145,10 +147,12 @@ class LocalBlobs:
         with _writing():
             freed = self._packs.compact()
             for copy in (self.root / "unpacked").glob("*"):
-                size = _size_of_old(copy)
-                if size is not None:
-                    copy.unlink(missing_ok=True)
-                    freed += size
+                with suppress(FileNotFoundError), copy.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # whoever is asked for it makes it young first, or finds it gone
+                    size = _size_of_old(copy)
+                    if size is not None:
+                        copy.unlink(missing_ok=True)
+                        freed += size
         return freed
 
     def examine(self, *, thorough: bool, repair: bool) -> Iterator[Flaw]:
@@ -159,10 +163,9 @@ class LocalBlobs:
                     if repair:
                         path.unlink(missing_ok=True)
                     yield Flaw("leftover", f"incoming/{path.name}", "of an upload that never ended", repair)
-            known = set(self._loose())
             for folder in self._folders():
                 for file in sorted(folder.iterdir()):
-                    if f"blake3:{folder.name}{file.name}" not in known:
+                    if not _NAME.fullmatch(f"{folder.name}{file.name}"):
                         yield Flaw("stray", f"{folder.name}/{file.name}", "no blob has such a name")
             yield from self._packs.examine(self.root / "quarantine", thorough=thorough, repair=repair)
 
@@ -201,11 +204,10 @@ class LocalBlobs:
         incoming = self.root / "incoming" / uuid4().hex
         moved = move and source.stat().st_dev == self.root.stat().st_dev
         if moved:
+            os.utime(source)  # its age counts from now; before it lies among what is cleared away when it is old
             source.rename(incoming)
         try:
-            if moved:
-                os.utime(incoming)  # its age counts from now
-            else:
+            if not moved:
                 shutil.copyfile(source, incoming)
             hasher = blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(incoming)
             with incoming.open("rb") as file:
@@ -278,6 +280,17 @@ def _made_young(path: Path) -> bool:
                 return False
             os.utime(file.fileno())
             return True
+    except FileNotFoundError:
+        return False
+
+
+def _is_kept_copy(copy: Path, digest: str) -> bool:
+    """Whether there is a copy with the right bytes; it counts as new from now on."""
+    try:
+        with copy.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # who takes it away holds the lock until it has gone
+            os.utime(file.fileno())
+            return os.fstat(file.fileno()).st_nlink > 0 and digest_of(file.read()) == digest
     except FileNotFoundError:
         return False
 

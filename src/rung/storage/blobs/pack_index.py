@@ -133,24 +133,16 @@ class Index:
 
     def note(self, pack: str, found: Iterable[Frame], scanned: int, *, sure: bool, anew: bool = False) -> None:
         """Take frames of a pack in, as one transaction; ``anew`` forgets first what was known of the pack."""
-        with self.lock, self._guarded():
-            db = self._held()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                if anew:
-                    self._forget(db, pack)
-                for kind, digest, at, size, stamp in found:
-                    if kind == GONE:
-                        db.execute(_DROP, (digest, pack, stamp))
-                        db.execute("DELETE FROM blob WHERE digest = ? AND stamp <= ?", (digest, stamp))
-                    else:
-                        db.execute(_KEEP, (digest, pack, at, size, stamp, sure))
-                db.execute("INSERT OR REPLACE INTO pack VALUES (?, ?)", (pack, scanned))
-                db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
+        with self._changing() as db:
+            if anew:
+                self._forget(db, pack)
+            for kind, digest, at, size, stamp in found:
+                if kind == GONE:
+                    db.execute(_DROP, (digest, pack, stamp))
+                    db.execute("DELETE FROM blob WHERE digest = ? AND stamp <= ?", (digest, stamp))
+                else:
+                    db.execute(_KEEP, (digest, pack, at, size, stamp, sure))
+            db.execute("INSERT OR REPLACE INTO pack VALUES (?, ?)", (pack, scanned))
 
     def move(self, pack: str, frame: Frame) -> None:
         """Enter where a blob really is in its pack."""
@@ -158,11 +150,8 @@ class Index:
 
     def forget(self, pack: str) -> None:
         """Drop all that is known of a pack."""
-        with self.lock, self._guarded():
-            db = self._held()
-            db.execute("BEGIN IMMEDIATE")
+        with self._changing() as db:
             self._forget(db, pack)
-            db.execute("COMMIT")
 
     def throw_away(self) -> None:
         """Remove the file; who uses it makes it again from the packs."""
@@ -172,6 +161,20 @@ class Index:
     def _remove(self) -> None:
         for file in self._folder.glob("index.db*"):
             file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """The file in a transaction, which is kept at the end, and dropped by whatever breaks it off: other processes wait for it."""
+        with self.lock, self._guarded():
+            db = self._held()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
 
     def _forget(self, db: sqlite3.Connection, pack: str) -> None:
         for statement in ("DELETE FROM blob WHERE pack = ?", "DELETE FROM gone WHERE pack = ?", "DELETE FROM pack WHERE name = ?"):
@@ -219,7 +222,10 @@ def _alone(path: Path) -> Iterator[None]:
     """No other process opens the index meanwhile: it could take away what this one makes."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile has a copy of the file, which would hold it on
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -286,8 +286,10 @@ class _Copies:
             for stat, path in held:
                 if total - freed <= limit_bytes or stat.st_mtime > time.time() - _USED_S:
                     break
-                path.unlink(missing_ok=True)
-                freed += stat.st_size
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime == stat.st_mtime:  # otherwise it was asked for since the folder was read
+                        path.unlink()
+                        freed += stat.st_size
             return freed
         return 0
 

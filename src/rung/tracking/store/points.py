@@ -158,9 +158,14 @@ class PointStore:
         """Move what fills whole chunks from the beginning of a series' tail into chunks; the number of points moved."""
         from rung.tracking.chunks import Points, cut, encoded  # noqa: PLC0415 - see tail
 
+        if self._postgresql:  # whoever adds a point counts it on this row: none comes late between the look and the removal
+            self._raw.rows("SELECT id FROM metric_series WHERE id = ? FOR UPDATE", (series,))
         most = PACK_FROM * _CHUNKS_AT_ONCE
         sql = "SELECT step, at, value, is_nan FROM metric_point WHERE series = ? ORDER BY step, at LIMIT ?"
         tail = Points.of_rows(self._raw.rows(sql, (series, most)))
+        whole = len(tail) < most
+        if not whole:
+            tail = self._to_whole_instants(series, tail)
         moved, last, at = 0, 0, 0
         for part in cut(tail, PACK_FROM):
             data, summary = encoded(part)
@@ -172,10 +177,22 @@ class PointStore:
                 "DELETE FROM metric_point WHERE series = ? AND (step < ? OR (step = ? AND at <= ?))", (series, last, last, at)
             )  # fmt: skip
         # The count takes double points in, so it is set right whenever the whole tail has been seen.
-        left = len(tail) - moved if len(tail) < most else None
+        left = len(tail) - moved if whole else None
         sql = "UPDATE metric_series SET tail = tail - ? WHERE id = ?" if left is None else "UPDATE metric_series SET tail = ? WHERE id = ?"
         self._raw.change(sql, (moved if left is None else left, series))
         return moved
+
+    def _to_whole_instants(self, series: int, tail: Points) -> Points:
+        """The beginning of a tail without its last instant, of which there may be more points than were read.
+
+        Where little else is left, with all of them: what was packed is removed by its instant, so they stay together.
+        """
+        step, at = int(tail.steps[-1]), int(tail.ats[-1])
+        before = int(((tail.steps != step) | (tail.ats != at)).sum())
+        if before >= PACK_FROM:
+            return tail.taken(slice(0, before))
+        sql = "SELECT step, at, value, is_nan FROM metric_point WHERE series = ? AND (step, at) <= (?, ?) ORDER BY step, at"
+        return type(tail).of_rows(self._raw.rows(sql, (series, step, at)))
 
     def remove(self, run: str) -> None:
         """Forget every point of a run for good."""
