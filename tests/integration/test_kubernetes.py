@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rung.core.errors import Invalid
+from rung.core.errors import Invalid, Unavailable
 from rung.core.ids import new_id
 from rung.core.settings import EngineSettings, Settings
 from rung.engine.executors import Task
-from rung.engine.executors.kubernetes import Kubernetes
+from rung.engine.executors.kubernetes import Kubernetes, _Job
 from rung.engine.kubernetes.manifests import attempt_job, job_name, label
 from rung.pipelines.context import StepContext
 from rung.storage.blobs import open_blobs
@@ -145,3 +146,57 @@ def test_a_retry_first_ends_the_job_that_a_dead_engine_left(executor: Kubernetes
 def test_an_image_has_to_be_set(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="No container image"):
         Kubernetes(open_blobs(f"file://{tmp_path}"), 2, Settings())
+
+
+def test_a_cancel_that_the_cluster_does_not_hear_is_said_again(
+    executor: Kubernetes, cluster: tuple[str, FakeCluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, delete, unheard = _task(tmp_path, steps.sleep, arguments={"seconds": 60.0}), executor._api.delete, list[str]()
+
+    def deaf_once(name: str) -> None:
+        if not unheard:
+            unheard.append(name)
+            raise Unavailable("The Kubernetes API does not answer.", code="engine.no_kubernetes")
+        delete(name)
+
+    monkeypatch.setattr(executor._api, "delete", deaf_once)
+    future = executor.submit(task)
+    executor.cancel(task.id)
+    assert future.result(timeout=60).status == "cancelled"
+    assert unheard == [job_name(task)]
+
+
+def test_a_job_whose_taking_is_not_answered_is_not_left_behind(
+    executor: Kubernetes, cluster: tuple[str, FakeCluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = executor._api.create
+
+    def unanswered(job: dict[str, Any]) -> None:
+        create(job)
+        raise Unavailable("The Kubernetes API does not answer.", code="engine.no_kubernetes")
+
+    monkeypatch.setattr(executor._api, "create", unanswered)
+    assert executor.submit(_task(tmp_path, steps.sleep, arguments={"seconds": 60.0})).result(timeout=20).status == "failed"
+    assert cluster[1].jobs == {}
+
+
+def test_an_attempt_whose_pod_was_cleared_away_with_its_node_is_lost(
+    executor: Kubernetes, cluster: tuple[str, FakeCluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _task(tmp_path, steps.sleep, arguments={"seconds": 60.0})
+    future = executor.submit(task)
+    cluster[1].jobs[job_name(task)]["status"] = {"failed": 1, "conditions": [{"type": "Failed", "status": "True"}]}
+    monkeypatch.setattr(executor._api, "pods", lambda _: [])
+    outcome = future.result(timeout=20)
+    assert (outcome.status, outcome.blameless) == ("lost", True)
+
+
+def test_jobs_missed_now_and_then_are_not_lost(executor: Kubernetes, tmp_path: Path) -> None:
+    job = _Job(_task(tmp_path, steps.double), Future())
+    executor._jobs[job_name(job.task)] = job
+    seen: tuple[dict[str, Any] | None, ...] = (None, {}, None, {}, None)
+    for held in seen:  # lists that are older than the job, each followed by one that is not
+        executor._looked(job_name(job.task), job, None, held)
+    assert not job.done.done()
+    executor._looked(job_name(job.task), job, None, None)
+    assert job.done.result(timeout=1).status == "lost"

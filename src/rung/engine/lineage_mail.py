@@ -17,6 +17,8 @@ from rung.core.settings import OpenLineageSettings
 from rung.engine import openlineage
 from rung.engine.history import history_of
 from rung.engine.host import Host, ServiceTransport
+from rung.engine.leases import LeaseWatch
+from rung.pipelines.owners import is_dead
 from rung.pipelines.records import PipelineRunFinished, PipelineRunStarted, StepFinished
 from rung.storage.queue import Job, QueueStore
 
@@ -67,6 +69,7 @@ class LineageMail:
         self._out: Future[bool] | None = None
         self._look_at = 0.0
         self._pause_s = _SHORTEST_S
+        self._watch = LeaseWatch()
 
     @property
     def _settings(self) -> OpenLineageSettings:
@@ -79,13 +82,14 @@ class LineageMail:
         if self._out is not None:
             if not self._out.done():
                 return False  # the engine does not wait for it
-            sent, self._out = self._out.result(), None
-            if sent:
+            out, self._out = self._out, None  # whatever it raises is told of once
+            if out.result():
                 self._look_at, self._pause_s = 0.0, _SHORTEST_S
         now = time.monotonic()
         if now < self._look_at:
             return False
         self._look_at = now + _LOOK_S
+        self._reap()
         if not self._platform.database.read(lambda c: QueueStore(c).has_queued(QUEUE)):
             return False
         self._out = self._pool.submit(self._send_one)
@@ -95,13 +99,26 @@ class LineageMail:
         """Let the message under way end; what is not sent stays queued."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _reap(self) -> None:
+        """Queue again what an engine had taken that was killed before it was sent."""
+        jobs = self._platform.database.read(lambda c: QueueStore(c).leased(QUEUE))
+        silent = {job.id for job in self._watch.silent(jobs)}
+        now = self._platform.clock.now()
+        for job in jobs:
+            if job.id in silent or is_dead(job.owner or ""):
+                self._platform.database.write(lambda c, one=job: QueueStore(c).give_back(one, now=now))  # type: ignore[misc]
+
     def _send_one(self) -> bool:
         job = self._platform.database.write(lambda c: QueueStore(c).claim(QUEUE, owner=self._owner, lease=_LEASE))
         if job is None:
             return False
         try:
+            beaten = time.monotonic()
             for event in events_of(ServiceTransport(self._platform, job.project), job, self._settings.namespace):
                 post(self._settings, event)
+                if time.monotonic() - beaten > _LEASE.total_seconds() / 4:
+                    self._platform.database.write(lambda c: QueueStore(c).heartbeat(job, lease=_LEASE))
+                    beaten = time.monotonic()
         except NotFound as error:
             self._finish(job, str(error))  # the run was erased
         except Unavailable as error:

@@ -43,7 +43,8 @@ class LogKeeper:
         if self._out is not None:
             if not self._out.done():
                 return False  # the engine does not wait for it
-            worked, self._out = self._out.result(), None
+            out, self._out = self._out, None
+            worked = out.result()
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_S

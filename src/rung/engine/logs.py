@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 LARGEST = 64 << 20
@@ -74,10 +75,16 @@ class LogFile:
         if not data or self._size > LARGEST:
             return
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._file = self._opened()
         room = LARGEST - self._size
         self._size += len(data)
         data = data if len(data) <= room else data[:room] + _CUT
         while data:
             data = data[os.write(self._file, data) :]
+
+    def _opened(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # an ended run's folder may be cleared away just now
+                return os.open(self.path, flags, 0o600)

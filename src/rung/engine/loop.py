@@ -8,7 +8,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rung.core.clock import EPOCH
@@ -62,6 +62,7 @@ class Engine:
         self._admission = Admission(machine_of(platform.settings.engine))
         self._pool = ThreadPoolExecutor(max_workers=max(2, platform.settings.engine.workers), thread_name_prefix="rung-run")
         self._active: set[Future[None]] = set()
+        self._owed: list[Job] = []
         self._lock = threading.RLock()
         self._offered: dict[str, Pipeline[..., Any]] = {}
         self._known: tuple[PipelineInfo, ...] = ()
@@ -96,8 +97,11 @@ class Engine:
         self._pool.shutdown(wait=True, cancel_futures=True)
         if "_chores" in self.__dict__:
             self._chores.close()
-        for executor in self._executors.values():
-            executor.close()
+        for name, executor in self._executors.items():
+            try:
+                executor.close()
+            except Exception:  # a cluster that has gone keeps no run from being given back
+                _log.exception("executor %s could not be closed", name)
         now = self.platform.clock.now()
         for driver in drivers:
             with contextlib.suppress(RungError):
@@ -286,6 +290,9 @@ class Engine:
         jobs = self.platform.database.read(lambda c: QueueStore(c).leased(QUEUE))
         silent = {job.id for job in self._watch.silent(jobs)}
         given = False
+        while self._owed:
+            given |= self._give_back(self._owed[0], died=False)
+            del self._owed[0]
         for job in jobs:
             if job.id not in self._drivers and job.owner != self.owner and (job.id in silent or is_dead(job.owner or "")):
                 given |= self._give_back(job)
@@ -316,27 +323,41 @@ class Engine:
             if job is None:
                 return taken
             taken = True
-            future = self._pool.submit(self._background, job)
+            try:
+                future = self._pool.submit(self._background, job)
+            except RuntimeError:  # this engine has stopped meanwhile
+                self._give_back(job, died=False)
+                return taken
             with self._lock:
                 self._active.add(future)
-            future.add_done_callback(self._forget)
+            future.add_done_callback(partial(self._forget, job))
         return taken
 
-    def _forget(self, future: Future[None]) -> None:
+    def _forget(self, job: Job, future: Future[None]) -> None:
         with self._lock:
             self._active.discard(future)
+        if future.cancelled():  # this engine stops, and it had not begun
+            self._give_back(job, died=False)
 
     def _background(self, job: Job) -> None:
         try:
-            self._drive(job, None)
+            self._drive(job, None, returns=True)
         except LeaseLost:
-            _log.warning("run %s was taken by another worker", job.subject)
+            if self._stop.is_set():  # it may have been claimed when this engine had begun to stop
+                self._give_back(job, died=False)
+            else:
+                _log.warning("run %s was taken by another worker", job.subject)
         except Exception as error:
             _log.exception("run %s could not be driven", job.subject)
-            if job.attempts < _MOST_FAULTS:
-                self._give_back(job)
-            else:
-                self._give_up(job, f"The engine failed: {type(error).__name__}: {error}")
+            again = changed(job, attempts=job.attempts + 1)  # so that this claim counts, though its holder lives
+            try:
+                if job.attempts < _MOST_FAULTS:
+                    self._give_back(again, died=False)
+                else:
+                    self._give_up(job, f"The engine failed: {type(error).__name__}: {error}")
+            except Exception:  # the database that kept it from being driven is still away: a later round gives it back
+                _log.exception("run %s could not be given back yet", job.subject)
+                self._owed.append(again)
 
     def _give_up(self, job: Job, why: str) -> None:
         def save(scope: Any) -> None:
@@ -345,23 +366,22 @@ class Engine:
 
         ServiceTransport(self.platform, job.project).scope().write(save)
 
-    def _drive(self, job: Job, listener: Listener | None) -> PipelineRun:
+    def _drive(self, job: Job, listener: Listener | None, *, returns: bool = False) -> PipelineRun:
         transport = ServiceTransport(self.platform, job.project)
-        problem: RungError | None = None
-        try:
-            restored = restored_for(transport, job)
-        except RungError as error:
-            restored, problem = None, error
         driver = (PartialDriver if ONLY in job.payload else Driver)(
-            self.platform, job, self._executor, self._admission, self.owner, offered=None if restored else self._offered,
-            listener=listener, restored=restored,
+            self.platform, job, self._executor, self._admission, self.owner, offered=self._offered, listener=listener, returns=returns,
         )  # fmt: skip
         with self._lock:
-            self._drivers[job.id] = driver
+            self._drivers[job.id] = driver  # its lease is renewed from now on: to restore code may take longer than a lease
+        if self._stop.is_set():  # and who stops may have looked for drivers already
+            driver.lose()
+        restored = None
         try:
-            if problem is not None:
-                return driver.refuse(problem)
-            run = driver.execute()
+            try:
+                restored = restored_for(transport, job)
+            except RungError as error:
+                return driver.refuse(error)
+            run = driver.execute(restored)
             if restored is not None and restored.repeats:
                 compare_runs(transport, restored, run)
             return run
@@ -392,8 +412,8 @@ class Engine:
                     answer = self.platform.database.write(
                         lambda c, job=driver.job: QueueStore(c).heartbeat(job, lease=timedelta(seconds=lease_s))  # type: ignore[misc]
                     )
-                except RungError as error:
-                    _log.warning("the lease of run %s was not renewed: %s", driver.job.subject, error)
+                except Exception as error:  # without this thread every run of this process would be taken from it
+                    _log.warning("the lease of run %s was not renewed: %s: %s", driver.job.subject, type(error).__name__, error)
                     continue
                 if answer == "lost":
                     driver.lose()

@@ -173,6 +173,7 @@ def _waiting(scope: Scope, fire: str) -> t.TriggerFire:
 
 
 def _refused(scope: Scope, request: e.SettleFire) -> t.TriggerFire:
+    _store(scope).lock(_store(scope).fire(request.id).pipeline)  # somebody may approve it at the same time
     held = _waiting(scope, request.id)
     reason = f"{scope.who} has refused it{': ' + request.note if request.note else '.'}"[:1000]
     fire = replaced(held, outcome="held_back", reason=reason, settled_at=scope.now, due_at=None)

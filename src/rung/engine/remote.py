@@ -7,6 +7,7 @@ its file cannot be reached from there. Steps with limits run in processes of the
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from rung.core.ids import new_id
 from rung.core.records import prepared
 from rung.engine.executors.family import EXECUTORS, Executor, Outcome, Task
 from rung.engine.logs import LogFile
@@ -32,8 +34,10 @@ from rung.storage.blobs import BlobStore, open_blobs
 _LIVE_S = 0.3
 _CHUNK = 1 << 20
 _IN_TURN_S = 0.1
+_LEAVE_S = 8.0  # less than Kubernetes waits before it kills
 _lock = threading.Lock()
 _pools: list[Executor] = []
+_under_way: set[str] = set()
 _stores: dict[str, BlobStore] = {}
 _running: dict[str, Future[Outcome]] = {}
 _imported: list[str] = []
@@ -90,10 +94,14 @@ def stop_here(attempt: str) -> None:
         pool.cancel(attempt)
 
 
-def close_here() -> None:
-    """End what this worker's pool holds."""
-    while _pools:
-        _pools.pop().close()
+def close_here(*, idle_only: bool = False) -> None:
+    """End what this worker's pool holds; with ``idle_only`` not where an attempt is under way, which may be another engine's."""
+    with _lock:
+        if idle_only and _under_way:
+            return
+        closing, _pools[:] = list(_pools), []
+    for pool in closing:
+        pool.close()
 
 
 def outcome_of_reply(data: bytes, task: Task, blobs: BlobStore) -> Outcome:
@@ -120,9 +128,12 @@ def code_folder(errand: Errand, store: BlobStore) -> str:
         if place.stat().st_uid != os.getuid():
             raise PermissionError(f"{place} belongs to somebody else")
         part = Path(tempfile.mkdtemp(dir=place))
-        restore(errand.snapshot, store.get, part)
-        with suppress(OSError):  # another process of this machine was faster
-            part.rename(folder)
+        try:
+            restore(errand.snapshot, store.get, part)
+            with suppress(OSError):  # another process of this machine was faster
+                part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return str(folder)
 
 
@@ -137,7 +148,10 @@ def fetch_and_answer(digest: str, answer: str) -> None:
 
 
 def _leave() -> None:
-    close_here()
+    # beside, and not for ever: what this signal has interrupted may hold a lock that closing takes
+    closing = threading.Thread(target=close_here, daemon=True)
+    closing.start()
+    closing.join(_LEAVE_S)
     os._exit(143)
 
 
@@ -146,6 +160,15 @@ def _apart(errand: Errand, code: str, store: BlobStore) -> Reply:
         if not _pools:
             _pools.append(EXECUTORS.get("pool")(store, 64))
         pool = _pools[0]
+        _under_way.add(errand.id)
+    try:
+        return _in(pool, errand, code, store)
+    finally:
+        with _lock:
+            _under_way.discard(errand.id)
+
+
+def _in(pool: Executor, errand: Errand, code: str, store: BlobStore) -> Reply:
     shared = Path(errand.log).parent.is_dir()
     with tempfile.TemporaryDirectory(prefix="rung-") as scratch:
         task = replace(unpacked(errand), code=Path(code), scratch=Path(scratch))
@@ -253,7 +276,8 @@ class Spool:
             while data := os.pread(self._file.fileno(), _CHUNK, self._read):
                 self._read += len(data)
                 if self._log is None:
-                    path = self._path or Path(tempfile.gettempdir()) / f"rung-log-{os.getpid()}"
+                    # no pid in its name: it may be that of one who was killed here and left a log
+                    path = self._path or Path(tempfile.gettempdir()) / f"rung-log-{new_id()}"
                     self._log = LogFile(path, self._secrets)
                 self._log.write(data)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -30,15 +31,20 @@ from rung.storage.queue import Job, QueueStore
 from rung.storage.scope import Scope
 from rung.tracking.records import FinishRun
 
+_PASSING = {"storage.locked", "storage.busy", "storage.unavailable", "storage.lost_race"}
+
 
 class Driver:
-    """Executes one claimed run. Whoever keeps its lease calls ``lose`` and ``cancel``."""
+    """Executes one claimed run. Whoever keeps its lease calls ``lose`` and ``cancel``.
+
+    With ``returns`` the run outlives a database that is away for a while: the fault is raised, and whoever called gives the run back.
+    """
 
     _judge: Callable[..., Judge] = Judge
 
     def __init__(
         self, host: Host, job: Job, executors: Callable[[str], Executor], admission: Admission, worker: str, *,
-        offered: dict[str, Pipeline[..., Any]] | None = None, listener: Listener | None = None, restored: Restored | None = None,
+        offered: dict[str, Pipeline[..., Any]] | None = None, listener: Listener | None = None, returns: bool = False,
     ) -> None:  # fmt: skip
         self.host = host
         self.claim = Claim(job)
@@ -48,9 +54,11 @@ class Driver:
         self._admission = admission
         self._offered = offered or {}
         self._listener = listener
-        self._restored = restored
+        self._returns = returns
+        self._restored: Restored | None = None
         self._home = host.settings.home_path
-        self._scratch = self._home / "work" / job.subject
+        # of this claim alone: a driver that has lost its claim clears away what is its own, not what the next one works with
+        self._scratch = self._home / "work" / f"{job.subject}.{job.fence}"
         self._live: dict[str, Live] = {}
         self._rounds: Rounds | None = None
         self._cancelled = threading.Event()
@@ -80,31 +88,35 @@ class Driver:
             self._rounds.leaving = True
         self.cancel()
 
-    def execute(self) -> PipelineRun:
-        """Bring the run to its end and answer it. Raises LeaseLost when another worker has taken it."""
+    def execute(self, restored: Restored | None = None) -> PipelineRun:
+        """Bring the run to its end, with the code of now or one that was restored. Raises LeaseLost when another worker has taken it."""
+        self._restored = restored
         try:
+            for left in self._scratch.parent.glob(f"{self.job.subject}.*"):
+                if int(left.suffix[1:]) < self.job.fence:  # by a worker that died, or has lost its claim
+                    shutil.rmtree(left, ignore_errors=True)
             self._scratch.mkdir(parents=True, exist_ok=True)
             return self._execute()
         except LeaseLost:
             raise
         except RungError as error:
-            return self._end(self._row(), None, str(error), "")
+            return self.refuse(error)
         except KeyboardInterrupt:
             self.cancel()
-            if self._rounds is not None:
-                self._rounds.abandon()
             self._end(self._row(), None, "It was interrupted.", "")
             raise
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def refuse(self, problem: RungError) -> PipelineRun:
-        """End the run, whose code could not be restored, with the reason."""
+        """End the run, which cannot be driven, with the reason; where it outlives that, the reason is raised."""
+        if self._returns and problem.code in _PASSING:
+            raise problem
         return self._end(self._row(), None, str(problem), "")
 
     def _execute(self) -> PipelineRun:
         run = self._row()
-        source = source_of(self.host, run, self._offered, self._restored, self._scratch)
+        source = source_of(self.host, run, {} if self._restored else self._offered, self._restored, self._scratch)
         opened = open_run(self.transport, self.host.blobs, run, source, self.claim)
         run, self._live = opened.run, opened.live
         tasks = Tasks(
@@ -120,7 +132,8 @@ class Driver:
             source.plan, self._live, self.transport.scope, self.claim, self._cancelled, judge=judge, tasks=tasks, recorder=recorder,
             executors=self._executors, admission=self._admission, blobs=self.host.blobs, listener=self._listener,
         )  # fmt: skip
-        self._rounds.leaving = self._leaving
+        if self._leaving:  # never set to False: somebody may just have set it
+            self._rounds.leaving = True
         error, failed = self._rounds.run()
         return self._end(run, source, error, failed)
 
@@ -157,9 +170,14 @@ class Driver:
             )
             return ended
 
+        logs = self._home / "logs" / run.id
+        left = list(logs.iterdir()) if logs.is_dir() else []  # a run that is resumed as soon as it has ended makes logs of its own there
         if tracked := self._row().run_id:
             # before the job ends: should this process die in between, the next worker closes the tracking run again
             self.transport.call(FinishRun(run=tracked, status=status, error=error))
         ended = self.transport.scope().write(save)
-        shutil.rmtree(self._home / "logs" / run.id, ignore_errors=True)
+        for file in left:
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty, or was never made
+            logs.rmdir()
         return ended

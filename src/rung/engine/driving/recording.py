@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +89,9 @@ class Recorder:
         for live in (*what.hits, *what.touched, *what.finished):
             if live.mapped is not None:
                 live.mapped.unwritten = []
+        for ended in what.ended:  # only now: until then whoever reads a log finds it here
+            with suppress(OSError):
+                self._log_file(ended.work).unlink(missing_ok=True)
         self.claim.noted |= bool(what.finished)
 
     def _room(self, scope: Scope, wished: list[Work]) -> tuple[list[Work], list[Work]]:
@@ -216,16 +220,17 @@ class Recorder:
 
     def _kept_log(self, work: Work) -> str:
         """Keep a finished attempt's log as a blob; empty when it said nothing."""
-        file = log_path(self.home, self.run.id, work.live.key, work.number)
+        file = self._log_file(work)
         try:
-            digest = self.blobs.put(file) if file.stat().st_size else ""
-            file.unlink()
+            return self.blobs.put(file) if file.stat().st_size else ""
         except FileNotFoundError:
             return ""
         except (OSError, Unavailable) as error:  # a full disk: what the step has made counts, what it said is lost
             _log.warning("the log of step %s of run %s was not kept: %s", work.live.key, self.run.id, error)
             return ""
-        return digest
+
+    def _log_file(self, work: Work) -> Path:
+        return log_path(self.home, self.run.id, work.live.key, work.number)
 
 
 def read(artifact: Artifact, blobs: BlobStore) -> bytes:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 
@@ -80,6 +81,9 @@ class Rounds:
                 if not (self._running or self._ready or self._paused):
                     return self.error, self.failed
                 self._wait()
+        except BaseException:
+            self.abandon()  # nobody takes in what they answer any more
+            raise
         finally:
             for work in self._running.values():
                 self._admission.give(work.grant)
@@ -92,7 +96,8 @@ class Rounds:
     def abandon(self) -> None:
         """Stop what runs, without waiting for it."""
         for work in list(self._running.values()):
-            self._executors(work.executor).cancel(work.id)
+            with suppress(Exception):  # a cluster that does not answer keeps no other attempt going
+                self._executors(work.executor).cancel(work.id)
 
     def _come_up(self) -> None:
         """Judge what has come up until nothing more does: what is skipped, held back or cached lets others come up."""
@@ -170,7 +175,9 @@ class Rounds:
                 live.mapped.running += 1
                 if live.mapped.can_begin:
                     heapq.heappush(self._ready, entry)
-            begun.append(Work(live=live, id=new_id(), number=live.number, executor=name, grant=grant, positions=positions))
+            work = Work(live=live, id=new_id(), number=live.number, executor=name, grant=grant, positions=positions)
+            self._running[work.id] = work  # from now on: what it was granted is given back however this run goes on
+            begun.append(work)
         self._ready = waiting
         heapq.heapify(self._ready)
         self._wanting = bool(waiting)
@@ -186,9 +193,9 @@ class Rounds:
             return
         self._recorder.write(self._scope, what)
         for work in what.refused:
+            del self._running[work.id]
             self._give_back(work)
         for work in what.begun:
-            self._running[work.id] = work
             self._submit(work)
         self._tell(what)
 
@@ -251,7 +258,6 @@ class Rounds:
 
     def _look(self) -> None:
         if self._claim.lost.is_set():
-            self.abandon()
             raise LeaseLost
         if self._cancelled.is_set():
             self.error = self.error or "It was cancelled."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -32,7 +31,6 @@ class Dask(Handing):
         super().__init__()
         self._blobs = blobs
         self._width = width
-        self._lock = threading.Lock()
         self._futures: dict[str, Any] = {}
         self._cancelled: set[str] = set()
         self._cluster: Any = None
@@ -47,29 +45,30 @@ class Dask(Handing):
         workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
         return max(self._width, sum(int(worker["nthreads"]) for worker in workers) * _DEEP)
 
-    def cancel(self, task: str) -> None:
-        """End the attempt's process, or take it from the queue."""
+    def _withdraw(self, task: str) -> None:
+        """Take the attempt from the queue, or end its process."""
         with self._lock:
             future = self._futures.get(task)
             if future is not None:
                 self._cancelled.add(task)
         if future is None:
             return
+        future.cancel()  # first, or it could begin behind the look for its process
         with suppress(Exception):  # a worker that has gone has stopped too
             self._client.run(stop_here, task, on_error="ignore")
-        future.cancel()
 
     def close(self) -> None:
         """Cancel everything; workers that were started here end."""
         with self._lock:
-            tasks = list(self._futures)
+            tasks = [*self._entering, *self._futures]
         for task in tasks:
             self.cancel(task)
         self._connecting.shutdown(wait=True, cancel_futures=True)
         if self._client is None:
             return
+        shared = self._cluster is None  # then others may be at work on its workers
         with suppress(Exception):  # what cannot be reached has ended
-            self._client.run(close_here, on_error="ignore")
+            self._client.run(close_here, on_error="ignore", idle_only=shared)
         self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=5)

@@ -6,10 +6,11 @@ import socket
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from rung.core.errors import Invalid, NotFound, RungError
+from rung.core.errors import Invalid, NotFound, RungError, Unavailable
 from rung.core.ids import new_id
 from rung.engine.executors.family import EXECUTORS, Outcome, Task
 from rung.engine.kubernetes.api import Api
@@ -76,10 +77,14 @@ class Kubernetes:
                 self._jobs[job_name(task)] = job
                 entered = True
             store = task.environ.get("RUNG_STORAGE_BLOBS", "")
-            self._api.create(attempt_job(task, errand, image=self._image, blobs=store, owner=self._owner))
+            try:
+                self._api.create(attempt_job(task, errand, image=self._image, blobs=store, owner=self._owner))
+            except Unavailable:
+                self._delete(job_name(task))  # the cluster may have taken it, and only its answer is lost
+                raise
             job.created = True
             if job.cancelled:  # meanwhile, when there was nothing to delete yet
-                self._api.delete(job_name(task))
+                self._delete(job_name(task))
         except RungError as error:
             with self._lock:  # who takes it out of the table answers for it; closing may have done so
                 mine = not entered or self._jobs.pop(job_name(task), None) is not None
@@ -94,7 +99,12 @@ class Kubernetes:
             if job is not None:
                 job.cancelled = True
         if job is not None:
-            self._api.delete(job_name(job.task))
+            self._delete(job_name(job.task))
+
+    def _delete(self, name: str) -> None:
+        # while the cluster does not answer the next look tries again, or the job's own end comes; a closed client says RuntimeError
+        with suppress(RungError, RuntimeError):
+            self._api.delete(name)
 
     def close(self) -> None:
         """Delete what runs."""
@@ -123,21 +133,26 @@ class Kubernetes:
                 continue
             try:
                 pods = {str(pod["metadata"]["labels"].get("job-name", "")): pod for pod in self._api.pods(f"rung.dev/owner={self._owner}")}
-                known = {str(held["metadata"]["name"]) for held in self._api.jobs(f"rung.dev/owner={self._owner}")}
+                known = {str(held["metadata"]["name"]): held for held in self._api.jobs(f"rung.dev/owner={self._owner}")}
             except RungError:
                 continue  # the cluster does not answer now; what it has done it will tell later
             for name, job in jobs.items():
                 try:
-                    self._looked(name, job, pods.get(name), exists=name in known)
+                    self._looked(name, job, pods.get(name), known.get(name))
                 except Exception as error:  # an answer no schema allows must not end the poller
                     self._finish(job, self._outcome(job, "lost", f"cannot be followed: {type(error).__name__}: {error}"))
 
-    def _looked(self, name: str, job: _Job, pod: dict[str, Any] | None, *, exists: bool) -> None:
+    def _looked(self, name: str, job: _Job, pod: dict[str, Any] | None, held: dict[str, Any] | None) -> None:
         job.polls += 1
+        if job.cancelled and held is not None:  # when it was cancelled the cluster may not have answered
+            self._delete(name)
+        gone = pod is None and (held is None or _has_ended(held))
+        job.missed = job.missed + 1 if gone else 0
         if pod is None:
-            job.missed += not exists
             if job.missed > 1:  # once could be a list that is older than the job
-                self._finish(job, self._outcome(job, "lost", "was lost: its job is no longer in the cluster"))
+                what = "job is no longer in the cluster" if held is None else "pod has gone, and no other comes"
+                self._finish(job, self._outcome(job, "lost", f"was lost: its {what}"))
+                self._delete(name)
             return
         status = pod.get("status", {})
         state: dict[str, Any] = next((c.get("state", {}) for c in status.get("containerStatuses", ())), {})
@@ -147,13 +162,13 @@ class Kubernetes:
             if job.stuck > _WAITS:
                 why = f"{state['waiting']['reason']}: {state['waiting'].get('message', '')}"
                 self._finish(job, self._outcome(job, "failed", f"could not begin: {why}"))
-                self._api.delete(name)
+                self._delete(name)
             elif status.get("phase") == "Running" and job.polls % _LOG_EVERY == 0:
                 self._keep_log(job, pod)
             return
         self._keep_log(job, pod)
         self._finish(job, self._told(job, status, ended or {}))
-        self._api.delete(name)
+        self._delete(name)
 
     def _told(self, job: _Job, status: dict[str, Any], ended: dict[str, Any]) -> Outcome:
         message = str(ended.get("message", "")).strip()
@@ -188,3 +203,9 @@ class Kubernetes:
             if self._jobs.pop(job_name(job.task), None) is None:
                 return
         job.done.set_result(outcome)
+
+
+def _has_ended(held: dict[str, Any]) -> bool:
+    """Whether a job makes no pod any more."""
+    conditions = held.get("status", {}).get("conditions") or ()
+    return any(one.get("type") in {"Failed", "Complete"} and one.get("status") == "True" for one in conditions)

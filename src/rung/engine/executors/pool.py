@@ -47,7 +47,7 @@ class Pool(Crew):
         super().__init__(blobs, width, settings)
         self._idle: dict[str, list[Held]] = {}
         self._zygotes: dict[str, _Zygote] = {}
-        self._parents: dict[int, _Zygote] = {}
+        self._parents: dict[int, _Zygote] = {}  # by the descriptor of a process's status: a pid may be given anew before it is let go
         self._forking = threading.Lock()
 
     def _lent(self, task: Task, output: int) -> Held:
@@ -56,28 +56,37 @@ class Pool(Crew):
         place = "\0".join([code, *([] if built is None else [str(built.python)]), *wanted])
         while (held := self._waiting(place)) is not None:
             if not (held.is_stale() or held.has_ended()):
-                return self._counted(held, 1)
-            self._let_go(held)
+                return held
+            self._returned(held, worn="it is no longer what it was")
         if built is not None or wanted:
             return started(self, task, output, reused=True, built=built, place=place)
         with self._forking:
             zygote = self._zygote(code, task)
             if zygote.safe:
-                held = zygote.orders.fork(code)
-                self._parents[held.pid] = zygote
-                return self._counted(held, 1)
+                try:
+                    held = zygote.orders.fork(code)
+                except Unavailable:  # it has just been killed
+                    self._forget(code)
+                    raise
+                with self._lock:
+                    self._parents[held.status] = zygote
+                    zygote.lent += 1
+                return held
         return started(self, task, output, reused=True)
 
     def _returned(self, held: Held, *, worn: str) -> None:
-        parent = self._parents.get(held.pid)
-        self._counted(held, -1)
-        if worn or (parent is not None and parent.retired):
-            self._let_go(held)
-            return
-        with self._lock:
-            waiting = self._idle.pop(held.code, [])
-            self._idle[held.code] = [*waiting, held]  # the last one is that of the newest
-            spare = self._spare()
+        with self._lock:  # one step: a zygote that retires in between would take along a process that seems to wait
+            parent = self._parents.get(held.status)
+            if parent is not None:
+                parent.lent -= 1
+                if parent.retired and not parent.lent:
+                    parent.held.let_go()
+            if worn or (parent is not None and parent.retired):
+                spare = [held]
+            else:
+                waiting = self._idle.pop(held.code, [])
+                self._idle[held.code] = [*waiting, held]  # the last one is that of the newest
+                spare = self._spare()
         for one in spare:
             self._let_go(one)
 
@@ -92,25 +101,20 @@ class Pool(Crew):
                 del self._idle[place]
         return spare
 
-    def _counted(self, held: Held, change: int) -> Held:
-        """Count how many processes of a zygote work: they die with it, so it stays as long as they need it."""
-        with self._lock:
-            parent = self._parents.get(held.pid)
-            if parent is not None:
-                parent.lent += change
-                if parent.retired and not parent.lent:
-                    parent.held.let_go()
-        return held
-
     def _let_go(self, held: Held) -> None:
         with self._lock:
-            self._parents.pop(held.pid, None)
+            self._parents.pop(held.status, None)
         held.let_go()
 
     def _waiting(self, code: str) -> Held | None:
+        """A process that waits, lent from now on: it dies with its zygote, which stays as long as it has lent any."""
         with self._lock:
-            held = self._idle.get(code)
-            return held.pop() if held else None
+            idle = self._idle.get(code)
+            held = idle.pop() if idle else None
+            parent = None if held is None else self._parents.get(held.status)
+            if parent is not None:
+                parent.lent += 1
+            return held
 
     def _zygote(self, code: str, task: Task) -> _Zygote:
         """The zygote of a code folder with the task's module imported; a new one after a file has changed or it has died."""
@@ -153,7 +157,7 @@ class Pool(Crew):
     def _forget(self, code: str) -> None:
         zygote = self._zygotes.pop(code)
         with self._lock:
-            idle = [held for held in self._idle.get(code, []) if self._parents.get(held.pid) is zygote]
+            idle = [held for held in self._idle.get(code, []) if self._parents.get(held.status) is zygote]
             self._idle[code] = [held for held in self._idle.get(code, []) if held not in idle]
             zygote.retired = True
             if not zygote.lent:

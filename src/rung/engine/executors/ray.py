@@ -9,7 +9,6 @@ One that takes longer than was known of it sends the others back, and one that d
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -59,7 +58,6 @@ class Ray(Handing):
         super().__init__()
         self._blobs = blobs
         self._width = width
-        self._lock = threading.Lock()
         self._refs: dict[str, Any] = {}
         self._sending: set[str] = set()
         self._cancelled: set[str] = set()
@@ -80,7 +78,7 @@ class Ray(Handing):
             self._size = time.monotonic(), slots
         return slots
 
-    def cancel(self, task: str) -> None:
+    def _withdraw(self, task: str) -> None:
         """End the attempt's worker; one that waits for a task of Ray is not begun."""
         with self._lock:
             ref = self._refs.get(task)
@@ -97,7 +95,7 @@ class Ray(Handing):
     def close(self) -> None:
         """Cancel everything; a cluster that was started here ends."""
         with self._lock:
-            tasks = [*(piece.task.id for kind in self._kinds.values() for piece in kind.waiting), *self._refs]
+            tasks = [*self._entering, *(piece.task.id for kind in self._kinds.values() for piece in kind.waiting), *self._refs]
         for task in tasks:
             self.cancel(task)
         self._connecting.shutdown(wait=True, cancel_futures=True)
@@ -174,6 +172,7 @@ class Ray(Handing):
             self._cancelled -= cancelled
             for piece in pieces:
                 self._refs.pop(piece.task.id, None)
+            self._sending |= {piece.task.id for piece in pieces}  # some may be sent again, and are to be found until then
             kind.under_way -= shared
         error = future.exception()
         replies = future.result() if error is None else [b""] * len(pieces)
@@ -182,7 +181,11 @@ class Ray(Handing):
         refused = isinstance(error, self._ray.exceptions.RayTaskError)
         for place, (piece, reply) in enumerate(zip(pieces, replies, strict=True)):
             if not reply if error is None else refused and place > 0:  # one before it took longer than was known, or could not begin
-                self._again(kind, piece)
+                if piece.task.id in cancelled:
+                    self._forget(piece)
+                    piece.done.set_result(_cancelled(piece))
+                else:
+                    self._again(kind, piece)
                 continue
             try:
                 outcome = self._outcome(piece, reply, error, cancelled=piece.task.id in cancelled)
@@ -191,13 +194,20 @@ class Ray(Handing):
                 outcome = Outcome("lost", error=f"Step {piece.task.step!r}: {said}")
             if error is None and not _is_apart(piece.task):
                 kind.seconds = outcome.wall_s if kind.seconds == inf else 0.8 * kind.seconds + 0.2 * outcome.wall_s
+            self._forget(piece)
             piece.done.set_result(outcome)
         self._send_shared(kind)
+
+    def _forget(self, piece: _Piece) -> None:
+        with self._lock:
+            self._sending.discard(piece.task.id)
+            self._cancelled.discard(piece.task.id)
 
     def _again(self, kind: _Kind, piece: _Piece) -> None:
         try:
             self._send(kind, [piece], shared=False)
         except BaseException as error:
+            self._forget(piece)
             said = f"could not be handed over: {type(error).__name__}: {error}"
             piece.done.set_result(Outcome("lost", error=f"Step {piece.task.step!r} {said}"))
 

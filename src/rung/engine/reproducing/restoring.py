@@ -103,8 +103,11 @@ def _reproduction(transport: ServiceTransport, scope: Scope, wish: PipelineRun, 
         return run, store.steps(run.id)
 
     run, steps = scope.read(load)
-    folder = (scope.home / "reproduce" / job.subject).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
+    # of this claim alone: a worker that has lost its claim discards its own, not what the next one works with
+    folder = (scope.home / "reproduce" / f"{job.subject}.{job.fence}").resolve()
+    for left in folder.parent.glob(f"{job.subject}.*"):
+        if int(left.suffix[1:]) <= job.fence:  # by a worker that died, or has lost its claim
+            shutil.rmtree(left, ignore_errors=True)
     folder.mkdir(parents=True)
     modules = _restore_code(transport, scope, run, folder)
     _link_inputs(run, folder, Path(scope.settings.folder or ".").resolve())

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from rung.core.errors import RungError
+from rung.core.errors import RungError, Unavailable
 from rung.core.records import prepared
 from rung.engine.executors.family import Outcome, Task
 from rung.engine.logs import LogFile
 from rung.engine.secrets import values_of
 from rung.engine.wire import Answer, outcome_of, packed
-from rung.engine.workers.holding import Attendance, End, Held, Keeping, Limits
+from rung.engine.workers.holding import NO_KEEPER, Attendance, End, Held, Keeping, Limits
 from rung.engine.workers.keeper import send
 from rung.storage.blobs import BlobStore
 
@@ -58,8 +58,8 @@ class Crew:
                 return
             self._cancelled.add(task)
             attendance = self._attending[task]
-        if attendance is not None:
-            attendance.cancel()
+            if attendance is not None:
+                attendance.cancel()  # still locked: a moment later its descriptor may be another file's
 
     def close(self) -> None:
         """End everything; no process and no thread is left."""
@@ -101,9 +101,10 @@ class Crew:
             return _ended(task, End(stopped="cancelled"), time.perf_counter() - began)
         output, told = os.pipe2(os.O_CLOEXEC)
         log = LogFile(task.log, values_of(task))
+        held: Held | None = None
         try:
             try:
-                held = self._lent(task, told)
+                held = self._lent_again(task, told)
                 attendance = Attendance(held, log, Limits(task.timeout_s, task.memory_bytes))
                 try:
                     send(held.connection, errand, (told,))
@@ -121,6 +122,10 @@ class Crew:
                 with self._lock:
                     self._attending[task.id] = None
                 os.close(attendance.asked)
+        except BaseException:
+            if held is not None:
+                self._returned(held, worn="it could not be attended to")
+            raise
         finally:
             os.close(output)
             log.close()
@@ -134,6 +139,15 @@ class Crew:
         self._returned(held, worn=answer.worn)
         outcome = outcome_of(answer)
         return replace(outcome, wall_s=wall_s, peak_bytes=max(outcome.peak_bytes, end.peak_bytes))
+
+    def _lent_again(self, task: Task, output: int) -> Held:
+        """A process, from another keeper where the one that was asked has just been killed."""
+        try:
+            return self._lent(task, output)
+        except Unavailable as error:
+            if error.code != NO_KEEPER:
+                raise
+            return self._lent(task, output)
 
     def _is_cancelled(self, task: Task) -> bool:
         with self._lock:

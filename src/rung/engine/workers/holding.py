@@ -24,6 +24,7 @@ from rung.engine.workers.keeper import receive, send
 _GRACE_S = 5.0
 _CHUNK = 1 << 16
 _START_S = 60.0
+NO_KEEPER = "engine.no_keeper"
 _LOOK_S, _CLOSE_LOOK_S = 0.5, 0.05
 
 
@@ -66,11 +67,13 @@ def is_stale(files: tuple[tuple[str, int, int], ...]) -> bool:
 
 
 class Orders:
-    """A keeper's control socket: one order at a time."""
+    """A keeper's control socket: one order at a time. ``ended`` says that nobody is at its other end any more."""
 
     def __init__(self, control: socket.socket) -> None:
+        self.ended = False
         self._control = control
         self._lock = threading.Lock()
+        self._number = 0
 
     def start(self, argv: list[str], *, environ: dict[str, str], cwd: str, log: int, code: str = "") -> Held:
         """Have a program started; ``{fd}`` in its arguments is the number of its connection."""
@@ -87,7 +90,8 @@ class Orders:
 
     def close(self) -> None:
         """Let the keeper end, and with it all that it has started."""
-        self._control.close()
+        with self._lock:
+            self._control.close()
 
     def _new(self, order: dict[str, Any], code: str, fds: tuple[int, ...]) -> Held:
         mine, theirs = socket.socketpair()
@@ -105,21 +109,28 @@ class Orders:
         return Held(answer["pid"], mine, status, code)
 
     def _asked(self, order: dict[str, Any], fds: tuple[int, ...]) -> dict[str, Any]:
+        self._number += 1
+        found: dict[str, Any] = {"number": -1}
         try:
-            send(self._control, json.dumps(order).encode(), fds)
+            send(self._control, json.dumps({**order, "number": self._number}).encode(), fds)
             self._control.settimeout(_START_S)
-            data, _ = receive(self._control)
+            while found["number"] != self._number:  # that of an earlier order may come late, when nobody waits for it any more
+                data, _ = receive(self._control)
+                if not data:
+                    break
+                found = json.loads(data)
         except OSError as error:
             data, said = b"", f": {error}"
+            self.ended |= not isinstance(error, TimeoutError)
         else:
             said = "."
+            self.ended |= not data
         if not data:
             raise Unavailable(
                 f"The process that starts steps has ended{said}",
-                code="engine.no_keeper",
+                code=NO_KEEPER,
                 hint="A module may end the process that imports it.",
             )
-        found: dict[str, Any] = json.loads(data)
         return found
 
 
@@ -135,7 +146,8 @@ class Keeping:
     def orders(self) -> Orders:
         """Its control; a keeper that has died is replaced."""
         with self._lock:
-            if self._process is None or self._process.poll() is not None or self._orders is None:
+            if self._process is None or self._process.poll() is not None or self._orders is None or self._orders.ended:
+                self._end()  # one that is being killed still has a pid, and no ear
                 mine, theirs = socket.socketpair()
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", program.__file__, str(theirs.fileno()), str(os.getpid())],
@@ -149,15 +161,18 @@ class Keeping:
     def close(self) -> None:
         """End the keeper and everything it has started."""
         with self._lock:
-            if self._orders is not None:
-                self._orders.close()
-            if self._process is not None:
-                try:
-                    self._process.wait(timeout=_GRACE_S)
-                except subprocess.TimeoutExpired:
-                    self._process.kill()
-                    self._process.wait()
-            self._process = self._orders = None
+            self._end()
+
+    def _end(self) -> None:
+        if self._orders is not None:
+            self._orders.close()
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = self._orders = None
 
 
 @dataclass
@@ -254,6 +269,9 @@ class Attendance:
     def _ended(self, end: End) -> None:
         """Take the exit status from the keeper; -SIGKILL when the keeper has gone too."""
         ready, _, _ = select.select([self.held.status], [], [], _GRACE_S)
+        if not ready:  # it lives on behind a closed connection, or the machine stands still and its keeper will yet tell how it ended
+            self._signal(signal.SIGKILL)
+            ready, _, _ = select.select([self.held.status], [], [], _START_S)
         told = os.read(self.held.status, 4096) if ready else b""
         if not told:
             self._signal(signal.SIGKILL)

@@ -133,7 +133,7 @@ class Keeper:
 
     def _do(self, order: dict[str, Any], fds: list[int]) -> Worker | None:
         if order["do"] == "preload":
-            send(self.control, json.dumps(preloaded(order["path"], order["modules"])).encode())
+            self._answer(order, preloaded(order["path"], order["modules"]))
             return None
         connection, status = fds[:2]
         pid = os.fork()
@@ -145,8 +145,12 @@ class Keeper:
         for fd in (connection, *fds[2:]):
             os.close(fd)
         self._status[pid] = status
-        send(self.control, json.dumps({"pid": pid}).encode())
+        self._answer(order, {"pid": pid})
         return None
+
+    def _answer(self, order: dict[str, Any], found: dict[str, Any]) -> None:
+        with suppress(OSError):  # the engine has gone meanwhile; the next look sees it, and ends what was started
+            send(self.control, json.dumps({**found, "number": order["number"]}).encode())
 
     def _become_child(self, status: int) -> None:
         keeper = os.getppid()
