@@ -18,6 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from rung.app.bundle import read_bundle, unpacked
 from rung.client.client import Client
 from rung.core.errors import Conflict, Invalid, NotFound
+from rung.core.locking import FileLock
 from rung.core.settings import load_settings
 from rung.protocols.exchange.bundling import bundle_of, export_deployment
 from tests.servers import free_port
@@ -61,6 +62,24 @@ def test_nobody_is_let_in_unasked_and_a_home_stays_that_of_its_bundle(
         unpacked(bundle, other)
     with pytest.raises(NotFound):
         read_bundle(tmp_path)
+
+
+def test_a_start_that_was_cut_off_is_made_good_by_the_next(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(tmp_path, environ={}, flags={"home": str(tmp_path / "served")})
+    with pytest.raises(Invalid, match="Nobody could call"):
+        unpacked(bundle, settings)
+    monkeypatch.setenv("RUNG_SERVE_TOKEN", "secret")
+    with monkeypatch.context() as patch:
+        patch.setattr("rung.app.bundle.write_whole", lambda *_: os.kill(os.getpid(), signal.SIGINT))  # callers are in, the mark is not
+        with pytest.raises(KeyboardInterrupt):
+            unpacked(bundle, settings)
+    held = FileLock(settings.home_path / ".bundle.begun")
+    assert held.take()
+    with pytest.raises(Conflict, match="Another process"):
+        unpacked(bundle, settings)
+    held.give()
+    assert unpacked(bundle, settings) == unpacked(bundle, settings) == read_bundle(bundle)
+    assert not (settings.home_path / ".bundle.begun").exists()
 
 
 @pytest.mark.parametrize("open_to_all", [False, True])

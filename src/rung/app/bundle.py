@@ -21,7 +21,9 @@ from rung.app.opening import TOKEN_FILE, open_platform
 from rung.app.platform import Caller, Platform
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict, Invalid, NotFound
+from rung.core.files import write_whole
 from rung.core.ids import new_id
+from rung.core.locking import FileLock
 from rung.core.records import Count, Digest, Key, Line, Name, Number, Record, replaced
 from rung.core.settings import Settings, load_settings
 from rung.governance.operations import new_token
@@ -36,6 +38,7 @@ from rung.storage.scope import Scope
 
 MANIFEST, HOME, OPEN_TOKEN = "bundle.json", "home", "open-token"
 TOKEN_VARIABLE = "RUNG_SERVE_TOKEN"  # noqa: S105 - the name of a variable
+_BEGUN = ".bundle.begun"  # in a home that is being made a bundle's: what else is there may go
 _FORMAT = 1
 _ANYONE = "anyone"
 _SYSTEM = Caller(principal="0" * 32, name="system", kind="service", project="0" * 32, role="owner")
@@ -133,12 +136,23 @@ def unpacked(folder: Path, settings: Settings) -> Bundle:
     if mark.exists() and mark.read_bytes() != (folder / MANIFEST).read_bytes():
         raise Conflict(f"The home {home} is that of another bundle.", code="bundle.other_home", hint="Name another with RUNG_HOME.")
     if not mark.exists():
-        if home.exists() and any(home.iterdir()):
+        begun = home / _BEGUN
+        if home.exists() and any(home.iterdir()) and not begun.exists() and not mark.exists():
             raise Conflict(f"The home {home} is not empty.", code="bundle.home_in_use", hint="Name an empty one with RUNG_HOME.")
-        shutil.copytree(folder / HOME, home, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        _writable(home)
-        _let_in(settings)
-        mark.write_bytes((folder / MANIFEST).read_bytes())
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(begun)
+        if not lock.take():
+            raise Conflict(f"Another process makes the home {home} that of a bundle.", code="bundle.home_in_use", hint="Start it again.")
+        try:
+            if not mark.exists():
+                _emptied(home)
+                shutil.copytree(folder / HOME, home, dirs_exist_ok=True, copy_function=shutil.copyfile)
+                _writable(home)
+                _let_in(settings)
+                write_whole(mark, (folder / MANIFEST).read_bytes())
+            begun.unlink(missing_ok=True)
+        finally:
+            lock.give()
     return bundle
 
 
@@ -216,6 +230,13 @@ def _blobs_of(version: ModelVersion) -> Iterable[str]:
     engine = version.engine
     if engine is not None and engine.artifact:
         yield engine.artifact
+
+
+def _emptied(home: Path) -> None:
+    """Remove what a start that was cut off has left in a home that is not a bundle's yet."""
+    for path in home.iterdir():
+        if path.name != _BEGUN:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _writable(home: Path) -> None:

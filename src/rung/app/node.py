@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,18 +140,25 @@ class Callers:
                 asked.set_exception(Unavailable("The platform does not answer.", code="transport.unreachable"))
                 return asked
             self._asking[key] = asked
-        threading.Thread(target=self._find, args=(asked, key, token, project), name="rung-caller", daemon=True).start()
+        try:
+            threading.Thread(target=self._find, args=(asked, key, token, project), name="rung-caller", daemon=True).start()
+        except RuntimeError as error:  # no thread is left: whoever waits must hear, and whoever comes next must be able to ask
+            with self._lock:
+                del self._asking[key]
+            asked.set_exception(Unavailable(f"The platform cannot be asked: {error}.", code="serving.node_cut_off"))
         return asked
 
     def _find(self, asked: Future[Admission], key: str, token: str, project: str | None) -> None:
         outcome: Any
         try:
             outcome = self._ask(token, project)
-            self._remember(key, Remembered(admission=outcome, checked_at=time.time()))
             self._refused.pop(key, None)
+            with suppress(OSError):  # a full disk keeps nobody out whom the platform lets in
+                self._remember(key, Remembered(admission=outcome, checked_at=time.time()))
         except (Denied, NotFound) as error:
             outcome = error
-            (self._folder / key).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self._folder / key).unlink()
             if len(self._refused) > _MOST:
                 self._refused.clear()
             self._refused[key] = (time.monotonic(), error)
@@ -173,8 +181,16 @@ class Callers:
         write_whole(self._folder / key, msgspec.json.encode(found))
         held = list(self._folder.iterdir())
         if len(held) > _MOST:
-            for path in sorted(held, key=lambda one: one.stat().st_mtime)[: _MOST // 10]:
+            for path in sorted(held, key=_changed_at)[: _MOST // 10]:
                 path.unlink(missing_ok=True)
+
+
+def _changed_at(path: Path) -> float:
+    """When a file was written; other processes of the node write and remove here, too."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def open_node(settings: Settings, project: Project, ask: Ask) -> NodePlatform:
@@ -189,5 +205,7 @@ def open_node(settings: Settings, project: Project, ask: Ask) -> NodePlatform:
 
 def _first_rows(scope: Scope, project: Project) -> None:
     store = GovernanceStore(scope.connection)
+    if store.find_project(project.id) is not None:
+        return  # another process of the node was first
     store.add_project(project)
     store.add_principal(Principal(id=new_id(), name="engine", kind="service", created_at=scope.now))

@@ -7,13 +7,13 @@ import pkgutil
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TypeVar
 
 import rung
 from rung.app.platform import Caller, Platform
 from rung.core.clock import Clock, SystemClock
 from rung.core.errors import Unavailable
+from rung.core.files import write_whole
 from rung.core.ids import new_id
 from rung.core.settings import Settings
 from rung.governance.operations import new_token
@@ -39,10 +39,7 @@ def open_platform(settings: Settings, clock: Clock | None = None) -> tuple[Platf
         Conflict: the database was written by a newer Rung.
     """
     platform = opened(settings, Platform, clock)
-    first = _bootstrap(platform)
-    if first:
-        _keep(settings.home_path / TOKEN_FILE, first.secret)
-    return platform, first
+    return platform, _bootstrap(platform)
 
 
 def opened(settings: Settings, kind: Callable[[Settings, Database, BlobStore, Clock], P], clock: Clock | None = None) -> P:
@@ -81,8 +78,10 @@ def _bootstrap(platform: Platform) -> NewToken | None:
     return platform.scope(system).write(lambda scope: _first_rows(scope, platform.settings.project))
 
 
-def _first_rows(scope: Scope, name: str) -> NewToken:
+def _first_rows(scope: Scope, name: str) -> NewToken | None:
     store = GovernanceStore(scope.connection)
+    if store.find_principal("engine"):
+        return None  # another process was first
     project = Project(id=new_id(), name=name, created_at=scope.now)
     store.add_project(project)
     kinds: dict[str, PrincipalKind] = {"owner": "user", "engine": "service"}
@@ -90,10 +89,7 @@ def _first_rows(scope: Scope, name: str) -> NewToken:
         principal = Principal(id=new_id(), name=label, kind=kind, created_at=scope.now)
         store.add_principal(principal)
         store.set_role(project.id, principal.id, "owner" if label == "owner" else "service")
-    return new_token(store, store.principal("owner"), project.id, scope.now, label="first start", expires_at=scope.now + _FIRST_TOKEN)
-
-
-def _keep(path: Path, secret: str) -> None:
-    path.touch(mode=0o600, exist_ok=True)
-    path.chmod(0o600)
-    path.write_text(secret + "\n", "utf-8")
+    made = new_token(store, store.principal("owner"), project.id, scope.now, label="first start", expires_at=scope.now + _FIRST_TOKEN)
+    # before the commit: whoever finds an owner finds the token, and a kill in between leaves none that nobody holds
+    write_whole(scope.home / TOKEN_FILE, f"{made.secret}\n".encode())
+    return made

@@ -17,12 +17,11 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rung.serving.ending import DRAINING
+from rung.serving.ending import DRAINING, ENDING
 
 RETIRE = signal.SIGUSR2  # another worker has taken the place: there is time to let clients go
 _RETIRING_S = 10.0
 _STEP_S = 0.02
-ENDING = threading.Event()  # set once this process begins to end: whoever keeps requests waiting lets go of them
 
 
 class DrainingServer(uvicorn.Server):

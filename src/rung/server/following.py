@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from anyio import to_thread
 
-from rung.server.draining import ENDING
+from rung.serving.ending import ENDING
 from rung.serving.live import LiveTable
 from rung.serving.node_records import Followed
 
@@ -40,15 +40,15 @@ class Waiters:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(woken)
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look())
+            self._looking = asyncio.ensure_future(self._look(since))
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken, seconds)
         finally:
             self._waiting.discard(woken)
 
-    async def _look(self) -> None:
-        seen = self.marker
+    async def _look(self, seen: object) -> None:
+        """``seen`` is what the first who waits has seen: it may have changed before this begins."""
         while self._waiting:
             await asyncio.sleep(_LOOK_S)
             if self.marker != seen or ENDING.is_set():

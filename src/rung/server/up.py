@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from rung.app.opening import TOKEN_FILE, open_platform
 from rung.core.errors import Denied, Invalid
+from rung.core.files import write_whole
 from rung.core.settings import Settings
 from rung.engine.loop import Engine
 from rung.server.app import build
@@ -40,8 +42,8 @@ def run(
         stack.callback(platform.close)
         address = f"http://{host}:{listener.getsockname()[1]}"
         note = settings.home_path / ADDRESS_FILE
-        note.write_text(address, "utf-8")
-        stack.callback(note.unlink, missing_ok=True)
+        write_whole(note, address.encode())
+        stack.callback(_leave, note, address)
         app, stopped = build(platform, open_as=_token(settings) if no_auth else "")
         stack.callback(stopped)
         if engine:
@@ -52,6 +54,13 @@ def run(
             say(line)
         grpc = calls(platform, stack, open_as=_token(settings) if no_auth else "", say=say)
         serve(app, listener, ready=grpc.start if grpc else None, drain_s=settings.serving.drain_s)
+
+
+def _leave(note: Path, address: str) -> None:
+    """Take the address back, unless another server of the home has written its own."""
+    with suppress(FileNotFoundError):
+        if note.read_text("utf-8") == address:
+            note.unlink()
 
 
 def banner(settings: Settings, address: str, *, first_token: str | None, no_auth: bool = False) -> list[str]:

@@ -66,7 +66,7 @@ def look_at_ab(request: r.LookAtAb, scope: Scope) -> Callable[[Scope], r.AbTest]
 
     def save(inside: Scope) -> r.AbTest:
         store = RolloutStore(inside.connection, inside.project)
-        now = store.test(held.name)
+        now = store.test(held.name, held=True)
         if now.id != test.id or now.state != "running" or _newest(now) != _newest(test):
             return now  # ended, or looked at, meanwhile
         after = replaced(now, latest=look, changed_at=inside.now)
@@ -94,7 +94,7 @@ def look_at_ab(request: r.LookAtAb, scope: Scope) -> Callable[[Scope], r.AbTest]
 @handles(r.StopAb)
 def stop_ab(request: r.StopAb, scope: Scope) -> Revision:
     """The revision in which one arm serves alone. Raises NotFound, Conflict."""
-    held, test, _ = _running(scope, request.deployment)
+    held, test, _ = _running(scope, request.deployment, changing=True)
     routes = kept_arm(held.routes, request.keep)
     if request.override_reason:
         check_override(scope)
@@ -144,9 +144,9 @@ def _newest(test: r.AbTest) -> str | None:
     return test.latest.id if test.latest else None
 
 
-def _running(scope: Scope, deployment: str) -> tuple[Deployment, r.AbTest, RoutingState | None]:
+def _running(scope: Scope, deployment: str, *, changing: bool = False) -> tuple[Deployment, r.AbTest, RoutingState | None]:
     store = ServingStore(scope.connection, scope.project)
-    held, test = store.get(deployment), RolloutStore(scope.connection, scope.project).test(deployment)
+    held, test = store.get(deployment), RolloutStore(scope.connection, scope.project).test(deployment, held=changing)
     if test.state != "running":
         raise Conflict(f"The A/B test of {deployment!r} is {test.state}.", code="serving.ab_ended", hint="Start another: rung ab start.")
     state = store.routing_states().get(deployment)

@@ -149,8 +149,8 @@ class Batcher:
         if self._running:
             self._ready.notify()
         else:
-            self._running = True
             threading.Thread(target=self._run, name=f"rung-batch-{self.name}", daemon=True).start()
+            self._running = True  # only now: where no thread can be started, the next request tries again
 
     def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let the thread go on once the loop found nothing more to read."""

@@ -84,6 +84,7 @@ class LiveTable:
     _looked_at: float = 0.0
     _again_at: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _logging: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _loaded: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -108,7 +109,7 @@ class LiveTable:
         """Deployments of a project that answer."""
         if self._thread is None:
             self.refresh()
-        return sorted(name for held, name in (*self._held, *self.asleep) if held == project)
+        return sorted({name for held, name in (*self._held, *self.asleep) if held == project})
 
     def wake(self, project: str, name: str) -> None:
         """Load a deployment that was unloaded to make room, and unload others for it. Raises what keeps it from loading."""
@@ -118,9 +119,9 @@ class LiveTable:
             if wish is None:
                 return
             made = self._made(*wish, None, self._learned.get(key))
-            self.asleep = {other: one for other, one in self.asleep.items() if other != key}
             self._used[key] = time.monotonic()
             self._answer_from({**self._held, key: made}, key)
+            self.asleep = {other: one for other, one in self.asleep.items() if other != key}  # at no time it is nowhere
 
     def states(self) -> dict[tuple[str, str], str]:
         """Deployments by project and name, with why they do not answer as they should; empty for those that do."""
@@ -148,13 +149,15 @@ class LiveTable:
 
     def log(self, project: str) -> PredictionLog:
         """The log this process writes for a project."""
-        if project not in self._logs:
-            serving = self.settings.serving
-            self._logs[project] = PredictionLog(
-                self.settings.home_path, project, segment_bytes=serving.segment_mb << 20, fsync=serving.log_fsync,
-                most_bytes=serving.log_mb << 20,
-            )  # fmt: skip
-        return self._logs[project]
+        with self._logging:  # by the thread that loads, and by whoever seals: they must have the same one
+            held = self._logs.get(project)
+            if held is None:
+                serving = self.settings.serving
+                held = self._logs[project] = PredictionLog(
+                    self.settings.home_path, project, segment_bytes=serving.segment_mb << 20, fsync=serving.log_fsync,
+                    most_bytes=serving.log_mb << 20,
+                )  # fmt: skip
+            return held
 
     @property
     def loading(self) -> bool:
@@ -202,9 +205,10 @@ class LiveTable:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(10)
-        for log in self._logs.values():
+        with self._logging:
+            logs, self._logs = self._logs, {}
+        for log in logs.values():
             log.close()
-        self._logs.clear()
         for live in self._held.values():
             for scoring in live.scorings:
                 scoring.close(now=True)
@@ -265,9 +269,15 @@ class LiveTable:
             failed[key] = self._kept_from(key, reason)
             if key in self._held:
                 held[key] = self._held[key]
-        self.asleep, self._wished = asleep, {(project, one.name): (project, one, versions) for project, one, versions in wished}
-        self.failed, self._learned = failed, learned
+        self._wished = {(project, one.name): (project, one, versions) for project, one, versions in wished}
+        self._learned = learned
+        self.asleep = {
+            **self.asleep,
+            **asleep,
+        }  # what is woken, or loads at last, is let go of here once it answers: it is nowhere at no time
         self._answer_from(held, None)
+        self.asleep = {key: wish for key, wish in self.asleep.items() if key in asleep or (key in held and key not in self._held)}
+        self.failed = failed
         for tell in self.told:
             tell()
 
@@ -366,13 +376,15 @@ def _learned(connection: Connection) -> dict[tuple[str, str], RoutingState]:
 
 
 _TABLES: dict[tuple[str, Path], LiveTable] = {}
+_tables_lock = threading.Lock()
 
 
 def live_table(database: Database, blobs: BlobStore, settings: Settings) -> LiveTable:
     """The table of a platform in this process; made on first use."""
     key = (database.url, settings.home_path)
-    held = _TABLES.get(key)
-    if held is None or held.database is not database:
-        _TABLES[key] = held = LiveTable(database=database, blobs=blobs, settings=settings)
-        database.on_close.append(held.close)
-    return held
+    with _tables_lock:  # two tables would load every model twice, and each would know its own log only
+        held = _TABLES.get(key)
+        if held is None or held.database is not database:
+            _TABLES[key] = held = LiveTable(database=database, blobs=blobs, settings=settings)
+            database.on_close.append(held.close)
+        return held

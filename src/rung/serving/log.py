@@ -318,8 +318,8 @@ class PredictionLog:
             try:
                 segment.sync()
             except OSError as error:
-                if segment.path.with_suffix(".seg").exists():
-                    return  # sealed meanwhile, which syncs
+                if not segment.path.exists():
+                    return  # sealed meanwhile, which syncs; it may be in Parquet by now
                 raise _no_room(error.strerror or str(error)) from None
             self._synced = (segment.path.stem, reached)
 

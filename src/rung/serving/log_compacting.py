@@ -9,6 +9,7 @@ import io
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -281,4 +282,5 @@ def _remove(path: Path, held: Contents) -> None:
     LOG.error(
         "segment %s of the prediction log is damaged after byte %d; what lies before is kept, the file is %s", path.stem, held.end, damaged
     )
-    path.rename(damaged)
+    with suppress(FileNotFoundError):  # another process has found it too
+        path.rename(damaged)

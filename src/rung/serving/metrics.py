@@ -377,6 +377,8 @@ class Board:
             return
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             with path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < _SIZE:  # of a process that is just beginning, and has counted nothing
+                    continue
                 yield memoryview(mmap.mmap(file.fileno(), _SIZE, access=mmap.ACCESS_READ))
 
     def _placed(self, place: int, key: tuple[str, str, str]) -> memoryview[float]:

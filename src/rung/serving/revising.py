@@ -60,7 +60,8 @@ def saved(scope: Scope, draft: Draft) -> r.Revision:
     check_runtime(scope, draft)
     if draft.held is None:
         store.add_deployment(draft.deployment, new_id(), draft.environment, scope.now)
-    number = store.last_revision(draft.deployment) + 1
+    # the one after that which the draft was made from: where another came in between, the number is taken, and the draft made anew
+    number = (store.last_revision(draft.deployment) if draft.held is None else draft.held.revision) + 1
     routes = laid(draft)
     revision = r.Revision(
         id=new_id(), deployment=draft.deployment, number=number, routes=routes, change=draft.change, created_at=scope.now, created_by=scope.who,

@@ -67,20 +67,21 @@ class RolloutStore:
         """Enter a rollout, or its new state."""
         self._upsert(ROLLOUT, rollout.id, deployment=rollout.deployment, state=rollout.state, body=rollout)
 
-    def rollouts(self, deployment: str | None, *, active: bool = False) -> tuple[Rollout, ...]:
-        """Rollouts, newest first."""
+    def rollouts(self, deployment: str | None, *, active: bool = False, held: bool = False) -> tuple[Rollout, ...]:
+        """Rollouts, newest first; ``held`` against other transactions until this one has changed them."""
         query = select(ROLLOUT.c.body).where(ROLLOUT.c.project == self._project).order_by(ROLLOUT.c.id.desc())
         query = query if deployment is None else query.where(ROLLOUT.c.deployment == deployment)
         query = query.where(ROLLOUT.c.state.in_(_ACTIVE)) if active else query
+        query = query.with_for_update() if held else query  # on SQLite there is one writer at a time
         return tuple(decoded(with_nans(body), Rollout) for body in self._connection.execute(query).scalars())
 
-    def find_active(self, deployment: str) -> Rollout | None:
+    def find_active(self, deployment: str, *, held: bool = False) -> Rollout | None:
         """The rollout under way."""
-        return next(iter(self.rollouts(deployment, active=True)), None)
+        return next(iter(self.rollouts(deployment, active=True, held=held)), None)
 
-    def active(self, deployment: str) -> Rollout:
-        """The rollout under way. Raises NotFound."""
-        found = self.find_active(deployment)
+    def active(self, deployment: str, *, held: bool = False) -> Rollout:
+        """The rollout under way; ``held`` for who is about to save it anew. Raises NotFound."""
+        found = self.find_active(deployment, held=held)
         if found is None:
             raise NotFound(
                 f"No canary of {deployment!r} is growing.",
@@ -122,16 +123,17 @@ class RolloutStore:
         """Enter an A/B test, or its new state."""
         self._upsert(AB_TEST, test.id, deployment=test.deployment, state=test.state, body=test)
 
-    def tests(self, deployment: str | None, *, active: bool = False) -> tuple[AbTest, ...]:
-        """A/B tests, newest first."""
+    def tests(self, deployment: str | None, *, active: bool = False, held: bool = False) -> tuple[AbTest, ...]:
+        """A/B tests, newest first; ``held`` against other transactions until this one has changed them."""
         query = select(AB_TEST.c.body).where(AB_TEST.c.project == self._project).order_by(AB_TEST.c.id.desc())
         query = query if deployment is None else query.where(AB_TEST.c.deployment == deployment)
         query = query.where(AB_TEST.c.state == "running") if active else query
+        query = query.with_for_update() if held else query
         return tuple(decoded(with_nans(body), AbTest) for body in self._connection.execute(query).scalars())
 
-    def test(self, deployment: str) -> AbTest:
-        """The newest A/B test of a deployment. Raises NotFound."""
-        found = next(iter(self.tests(deployment)), None)
+    def test(self, deployment: str, *, held: bool = False) -> AbTest:
+        """The newest A/B test of a deployment; ``held`` for who is about to save it anew. Raises NotFound."""
+        found = next(iter(self.tests(deployment, held=held)), None)
         if found is None:
             raise NotFound(
                 f"{deployment!r} has no A/B test.", code="serving.no_ab_test", hint=f"Start one: rung ab start {deployment} MODEL:N=50%."

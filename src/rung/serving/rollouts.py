@@ -61,7 +61,7 @@ def weigh_rollout(request: r.WeighRollout, scope: Scope) -> Callable[[Scope], r.
 
     def save(inside: Scope) -> r.Rollout:
         store = RolloutStore(inside.connection, inside.project)
-        now = store.active(held.name)
+        now = store.active(held.name, held=True)
         if now.id != rollout.id or now.looks != rollout.looks or now.step != rollout.step:
             if not request.labels:
                 return now  # somebody has looked or acted meanwhile
@@ -84,7 +84,7 @@ def weigh_rollout(request: r.WeighRollout, scope: Scope) -> Callable[[Scope], r.
 def advance_rollout(request: r.AdvanceRollout, scope: Scope) -> r.Rollout:
     """The rollout after its judgement was acted on. Raises NotFound for a deployment without a rollout under way."""
     store = RolloutStore(scope.connection, scope.project)
-    rollout = store.active(request.deployment)
+    rollout = store.active(request.deployment, held=True)
     judgement = rollout.latest
     held = ServingStore(scope.connection, scope.project).get(request.deployment)
     if judgement is None or judgement.id != request.judgement or judgement.step != rollout.step or judgement.action == "wait":
@@ -123,7 +123,7 @@ def pause_rollout(request: r.PauseRollout, scope: Scope) -> r.Rollout:
 def resume_rollout(request: r.ResumeRollout, scope: Scope) -> r.Rollout:
     """The rollout, growing again from the share it has. Raises NotFound, Conflict while its version may not have more of the traffic."""
     held = ServingStore(scope.connection, scope.project).get(request.deployment)
-    if _active(scope, request.deployment).state == "paused" and held.canary is not None:
+    if RolloutStore(scope.connection, scope.project).active(request.deployment, held=True).state == "paused" and held.canary is not None:
         recheck(scope, held, held.canary)
     return _switched(scope, request.deployment, "paused", "growing", request.reason)
 
@@ -172,7 +172,7 @@ def _active(scope: Scope, deployment: str) -> r.Rollout:
 
 def _switched(scope: Scope, deployment: str, before: str, after: r.RolloutState, reason: str) -> r.Rollout:
     store = RolloutStore(scope.connection, scope.project)
-    rollout = store.active(deployment)
+    rollout = store.active(deployment, held=True)
     if rollout.state != before:
         raise Conflict(
             f"The rollout of {deployment!r} is {rollout.state}, not {before}.",

@@ -46,8 +46,8 @@ class Shadows:
             if self._running:
                 self._ready.notify()
             else:
-                self._running = True
                 threading.Thread(target=self._run, name="rung-shadow", daemon=True).start()
+                self._running = True  # only now: where no thread can be started, the next one tries again
         return True
 
     def _run(self) -> None:

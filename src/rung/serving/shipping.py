@@ -36,7 +36,11 @@ class Outgoing:
 
     def __init__(self, path: Path) -> None:
         self._cursor = Cursor(path)
-        self._ahead = Cursor(path)
+        try:
+            self._ahead = Cursor(path)
+        except OSError:  # sealed in between, under another name
+            self._cursor.close()
+            raise
 
     @property
     def offset(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -122,12 +123,9 @@ def _news(parts: list[LogPart], deployment: str, positions: dict[str, int], batc
     batches = 0
     for part in parts:
         start = positions.get(part.stem, 0)
-        if part.sealed and start >= part.path.stat().st_size:
+        cursor = _cursor(part, start)
+        if cursor is None:
             continue
-        try:
-            cursor = Cursor(part.path)
-        except FileNotFoundError:
-            cursor = Cursor(part.sealed_path)
         try:
             held = _Read(part, start, 0, [])
             for end, body in cursor.entries():
@@ -147,6 +145,14 @@ def _news(parts: list[LogPart], deployment: str, positions: dict[str, int], batc
                 yield held
         finally:
             cursor.close()
+
+
+def _cursor(part: LogPart, start: int) -> Cursor | None:
+    """Reads a part; None of one with nothing behind ``start``, and of one that is gone: compaction removes what no sink waits for."""
+    for path in dict.fromkeys((part.path, part.sealed_path)):
+        with suppress(FileNotFoundError):
+            return None if part.sealed and start >= path.stat().st_size else Cursor(path)
+    return None
 
 
 def _rows(held: _Read, deployment: str) -> list[dict[str, object]]:

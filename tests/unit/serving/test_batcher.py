@@ -305,3 +305,16 @@ def test_more_than_may_wait_are_refused_on_a_loop_too() -> None:
         slow.go.set()
 
     asyncio.run(main())
+
+
+def test_a_thread_that_cannot_be_started_now_is_started_by_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Batcher("m:1", doubled)
+    with monkeypatch.context() as patch:
+
+        def none_left(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            batcher.submit(one(1.0))
+    assert batcher.submit(one(2.0)).result(60).tolist() == [8.0]

@@ -31,6 +31,14 @@ def test_processes_add_up_and_a_fork_counts_from_nought(tmp_path: Path) -> None:
     assert (other.deployment, other.version, other.succeeded, other.failed) == ("other", "2", 1.0, 0.0)
 
 
+def test_a_process_that_is_just_beginning_keeps_nobody_from_the_numbers(tmp_path: Path) -> None:
+    board = Board(str(tmp_path))
+    board.meter("p", "d", "1").answered(0.002, 3, 50.0)
+    (tmp_path / "1-fresh.cells").touch()  # made, and not yet as large as it will be
+    (counts,) = board.counts()
+    assert counts.rows == 3.0
+
+
 def test_buckets_are_cumulative_and_end_with_all() -> None:
     board = Board()
     meter = board.meter("p", "d", "1")

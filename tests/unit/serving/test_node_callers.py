@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import time
 from pathlib import Path
 
@@ -103,3 +105,33 @@ def test_a_caller_is_renewed_beside_the_answers(tmp_path: Path) -> None:
     assert held.admitted(TOKEN, None) == ANN
     wait_until(lambda: len(platform.asked) >= 2, 60, lambda: "nobody asked again")
     assert len(platform.asked) == 2
+
+
+def test_a_caller_is_admitted_while_another_process_forgets_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, real = callers(tmp_path, Platform()), Path.iterdir
+    monkeypatch.setattr("rung.app.node._MOST", 1)
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter([*real(self), self / "gone"]))  # it was there when the folder was listed
+    assert held.admitted(TOKEN, None) == ANN
+
+
+def test_a_full_disk_keeps_nobody_out_whom_the_platform_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = callers(tmp_path, Platform())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("rung.app.node.write_whole", full)
+    assert held.admitted(TOKEN, None) == ANN
+
+
+def test_a_question_that_no_thread_can_ask_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = callers(tmp_path, Platform())
+    with monkeypatch.context() as patch:
+
+        def none_left(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(Unavailable, match="start new thread"):
+            held._asked("key", TOKEN, None).result(20)
+    assert held._asked("key", TOKEN, None).result(20) == ANN

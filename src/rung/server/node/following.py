@@ -38,7 +38,10 @@ class Telling:
             changed = replaced(self.status, **changes)
             if changed != self.status:
                 self.status = changed
-                self.home.tell(changed)
+                try:
+                    self.home.tell(changed)
+                except OSError as error:  # a full disk must not end who follows, or who ships and so makes room
+                    LOG.warning("the node's status cannot be written down: %s", error.strerror)
 
 
 def ask(transport: HttpTransport, wanted: Following, cursor: str, wait_s: float) -> Followed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,7 @@ from rung.core.errors import Conflict, Unavailable
 from rung.core.files import write_whole
 from rung.core.ids import new_id
 from rung.core.locking import FileLock
-from rung.core.records import Record, prepared
+from rung.core.records import Record, prepared, replaced
 from rung.core.settings import Settings
 from rung.governance.records import Project
 from rung.serving.keeping import mask_key_file
@@ -62,6 +63,7 @@ class WorkerState(Record):
     serves: tuple[ServedRevision, ...] = ()
     failed: dict[str, str] = {}
     started_at: datetime
+    born: str = ""  # when its process began, by the kernel: a number is given to another process once it is free
 
 
 class NodeHome:
@@ -90,8 +92,7 @@ class NodeHome:
         """Make the home that of a node of a project, unless it is. Raises Conflict when it is of another."""
         held = self.note()
         if held is None:
-            held = NodeNote(node=new_id(), project=project)
-            self.keep(held)
+            held = self._first(NodeNote(node=new_id(), project=project))
         if held.project.id != project.id:
             raise Conflict(
                 f"The home {self.path} is that of a node of project {held.project.name!r} ({held.project.id}), and the token opens"
@@ -99,6 +100,18 @@ class NodeHome:
                 code="serving.node_project", hint="Name another home with RUNG_HOME, or another project with RUNG_PROJECT.",
             )  # fmt: skip
         return held
+
+    def _first(self, note: NodeNote) -> NodeNote:
+        """The note of whoever is first: processes of one node may begin at once, and are one node to the platform."""
+        own = self.path / f".{_NOTE}.{note.node}"
+        _write(own, note, durable=True)
+        with suppress(FileExistsError):
+            os.link(own, self.path / _NOTE)
+        own.unlink()
+        held = self.note()
+        if held is None:  # what was there cannot be read
+            self.keep(note)
+        return held or note
 
     def keep(self, note: NodeNote) -> None:
         """Write the note, durably."""
@@ -114,7 +127,7 @@ class NodeHome:
 
     def tell_worker(self, state: WorkerState) -> None:
         """Say what this process answers with."""
-        _write(self.path / _WORKERS / str(os.getpid()), state, durable=False)
+        _write(self.path / _WORKERS / str(os.getpid()), replaced(state, born=_born(os.getpid())), durable=False)
 
     def leave_worker(self) -> None:
         """Say that this process answers no more."""
@@ -124,12 +137,13 @@ class NodeHome:
         """What the living processes answer with; what dead ones left is removed."""
         found = []
         for path in (self.path / _WORKERS).iterdir():
-            if not path.name.isdigit() or not Path(f"/proc/{path.name}").exists():
-                if not path.name.startswith("."):
-                    path.unlink(missing_ok=True)
+            if path.name.startswith("."):
                 continue
             state = _read(path, WorkerState)
-            found += [state] if state else []
+            if path.name.isdigit() and state is not None and state.born == _born(int(path.name)):
+                found.append(state)
+            else:
+                path.unlink(missing_ok=True)
         return found
 
     def lock(self) -> bool:
@@ -157,6 +171,14 @@ def node_name(settings: Settings) -> str:
 def silence_s(status: NodeStatus | None) -> float:
     """Seconds since the platform was last heard; infinite if never."""
     return max(0.0, time.time() - status.heard_at) if status and status.heard_at else float("inf")
+
+
+def _born(pid: int) -> str:
+    """When a process began, in clock ticks since the machine did; a dash for one that does not run."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "-"
 
 
 def _read(path: Path, kind: type[R]) -> R | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
 import threading
@@ -161,20 +162,29 @@ class NodeService:
         Follower(self.platform, transport_to(self.wanted, WAIT_S + _ASK_S), self.wanted, telling).run(self._stop)
 
 
-def start_node_process(settings: Settings, wanted: Following, workers: int, *, again: bool = False) -> int:
-    """Fork the process that follows and ships for the workers; its pid. Unless ``again``, wait until the home is ready.
+def start_node_process(
+    settings: Settings, wanted: Following, workers: int, *, again: bool = False, stopping: Callable[[], bool] = lambda: False
+) -> int:
+    """Fork the process that follows and ships for the workers; its pid. Unless ``again``, wait until the home is ready, or we are to stop.
 
     Raises:
         RungError: as ``made_ready`` does.
     """
+    from rung.server.serving.worker import comes, held_orders  # noqa: PLC0415 - which imports what this is part of
+
     ours, theirs = socket.socketpair()
     supervisor = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        _become_node(settings, wanted, workers, theirs, supervisor, again=again)
+    with held_orders():
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _become_node(settings, wanted, workers, theirs, supervisor, again=again)
     theirs.close()
     if again:
+        ours.close()
+        return pid
+    if not comes(ours, stopping):
+        os.kill(pid, signal.SIGKILL)  # what it has fetched so far stays, and the next start goes on from there
         ours.close()
         return pid
     data, _ = receive(ours)
@@ -189,16 +199,18 @@ def start_node_process(settings: Settings, wanted: Following, workers: int, *, a
 
 
 def _become_node(settings: Settings, wanted: Following, workers: int, control: socket.socket, supervisor: int, *, again: bool) -> NoReturn:
-    from rung.server.serving.worker import called, dies_with, keep_only  # noqa: PLC0415 - which imports what this is part of
+    from rung.server.serving.worker import called, dies_with, keep_only, let_orders_in  # noqa: PLC0415 - which imports what this is part of
 
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        ended = threading.Event()
+        # a handler may put into one whatever it interrupts; an Event's lock it may not take
+        ended: queue.SimpleQueue[None] = queue.SimpleQueue()
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        signal.signal(signal.SIGTERM, lambda *_: ended.put(None))
+        let_orders_in()
         dies_with(supervisor, signal.SIGTERM)
         keep_only(control.fileno())
         called("rung-node")
@@ -211,7 +223,7 @@ def _become_node(settings: Settings, wanted: Following, workers: int, control: s
             service = NodeService(settings, wanted, workers, platform)
             stack.callback(service.stop)
             service.start()
-            ended.wait()
+            ended.get()
         code = 0
     except BaseException:  # the last resort of the process
         traceback.print_exc()

@@ -57,8 +57,11 @@ class Shipper:
                 LOG.exception("the prediction log cannot be shipped")
                 self._telling.tell(shipping_trouble=f"{type(error).__name__}: {error}"[:900])
                 pause = _LONGEST_S
-            self.measure()
-            self.after()
+            try:
+                self.measure()
+                self.after()
+            except Exception:  # a disk that fails for a moment must not end the shipping
+                LOG.exception("what waits to be shipped cannot be told")
 
     def round(self) -> int:
         """Ship all there is; how many rows. Raises what the platform says."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from rung.core.errors import RungError, Unavailable
 from rung.engine.workers.keeper import adopt_orphans
 from rung.server.serving.template import Template, start_template
-from rung.server.serving.worker import RETIRE, Job, become_worker, ended, keep_only
+from rung.server.serving.worker import RETIRE, Job, become_worker, ended, held_orders, keep_only
 
 Opened = Callable[[], socket.socket]
 _STEADY_S = 10.0
@@ -94,12 +94,13 @@ class Supervisor:
         try:
             if self._job.node is not None:
                 self._node = self._follow(again=False)
-            self._template = start_template(self._job)
+            self._template = template = None if self._stopping else start_template(self._job, self._told_to_stop)
             for place in self._places:
-                self._start(place)
+                if not self._stopping:
+                    self._start(place)
             self._until_all_answer(woken)
-            if not self._stopping:
-                started(self._template.first_token)
+            if not self._stopping and template is not None:
+                started(template.first_token)
             while not self._stopping:
                 self._look(woken, self._pause())
                 if self._replace:
@@ -114,6 +115,9 @@ class Supervisor:
         elif number != signal.SIGCHLD:
             self._hurry = self._stopping
             self._stopping = True
+
+    def _told_to_stop(self) -> bool:
+        return self._stopping
 
     def _until_all_answer(self, woken: int) -> None:
         while not self._stopping and not all(place.worker and place.worker.answers for place in self._places):
@@ -130,7 +134,7 @@ class Supervisor:
         from rung.server.node.running import start_node_process  # noqa: PLC0415 - only a node's supervisor is that large
 
         assert self._job.node is not None  # noqa: S101 - asked by those who call
-        return start_node_process(self._job.settings, self._job.node, self._job.workers, again=again)
+        return start_node_process(self._job.settings, self._job.node, self._job.workers, again=again, stopping=self._told_to_stop)
 
     def _look(self, woken: int, wait_s: float) -> None:
         """Wait for a signal or a word of a worker; notice who ended, and start who is due."""
@@ -162,17 +166,26 @@ class Supervisor:
             pid = self._template.spawn(place.listener, says)
             if pid == 0:  # it has ended; the next one loads anew
                 self._template.close()
-                self._template = start_template(self._job)
+                self._template = self._another_template()
                 self._reap()
-                pid = self._template.spawn(place.listener, says) if self._template.forks else 0
+                pid = self._template.spawn(place.listener, says) if self._template is not None and self._template.forks else 0
         if pid == 0:
-            pid = os.fork()
-            if pid == 0:
-                keep_only(place.listener.fileno(), says)
-                become_worker(self._job, place.listener, says, supervisor=os.getppid())
+            with held_orders():
+                pid = os.fork()
+                if pid == 0:
+                    keep_only(place.listener.fileno(), says)
+                    become_worker(self._job, place.listener, says, supervisor=os.getppid())
         os.close(says)
         place.worker = Worker(pid, heard, time.monotonic())
         self._selector.register(heard, selectors.EVENT_READ, place.worker)
+
+    def _another_template(self) -> Template | None:
+        """One in place of one that has died; without it workers load for themselves, and those that answer are not held up by a failure."""
+        try:
+            return start_template(self._job, self._told_to_stop)
+        except RungError as error:
+            self._say(f"Workers load for themselves: {error}")
+            return None
 
     def _reap(self) -> None:
         while True:
@@ -182,6 +195,8 @@ class Supervisor:
                 return
             if pid == 0:
                 return
+            if self._template is not None and pid == self._template.pid:
+                self._template.pid = 0
             if pid == self._node:
                 self._node, self._node_due = 0, time.monotonic() + _NODE_PAUSE_S
                 if not self._stopping:
@@ -225,9 +240,11 @@ class Supervisor:
         self._replace = False
         self._say("Replacing workers.")
         try:
-            template = start_template(self._job)
+            template = start_template(self._job, self._told_to_stop)
         except RungError as error:
             self._say(f"Workers stay as they are: {error}")
+            return
+        if template is None:
             return
         if self._template is not None:
             self._template.close()

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -21,14 +22,15 @@ from typing import Any, NoReturn
 from rung.core.errors import RungError, Unavailable, rebuilt
 from rung.engine.workers.keeper import receive, send
 from rung.server.run import load_server
-from rung.server.serving.worker import Job, become_worker, called, dies_with, keep_only, opened
+from rung.server.serving.worker import Job, become_worker, called, comes, dies_with, held_orders, keep_only, opened
 
 _ADOPTED_S = 5.0
+_LEAVING_S = 0.2
 
 
 @dataclass
 class Template:
-    """The supervisor's end of a template."""
+    """The supervisor's end of a template. ``pid`` is 0 once it was waited for: the number may be another process's by then."""
 
     pid: int
     control: socket.socket
@@ -47,12 +49,13 @@ class Template:
     def close(self) -> None:
         """End it; what it forked goes on."""
         self.control.close()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
 
-def start_template(job: Job) -> Template:
-    """Fork a template and wait until it has loaded. Raises what it met when the platform could not be opened."""
+def start_template(job: Job, stopping: Callable[[], bool]) -> Template | None:
+    """Fork a template and wait until it has loaded; None when told to stop meanwhile. Raises what it met when the platform could not be opened."""
     ours, theirs = socket.socketpair()
     supervisor = os.getpid()
     pid = os.fork()
@@ -60,6 +63,9 @@ def start_template(job: Job) -> Template:
         ours.close()
         _become_template(job, theirs, supervisor)
     theirs.close()
+    if not comes(ours, stopping):
+        Template(pid, ours, forks=False, first_token="").close()
+        return None
     data, _ = receive(ours)
     if not data:
         ours.close()
@@ -98,7 +104,7 @@ def _serve(job: Job, control: socket.socket, supervisor: int) -> None:
         told = {"error": error.kind, "message": error.message, "code": error.code, "hint": error.hint}
         send(control, json.dumps(told).encode())
         return
-    forks = len(os.listdir("/proc/self/task")) == 1
+    forks = _alone()
     send(control, json.dumps({"forks": forks, "first_token": token}).encode())
     if not forks:
         return
@@ -112,6 +118,16 @@ def _serve(job: Job, control: socket.socket, supervisor: int) -> None:
         send(control, json.dumps({"pid": _forked(job, listener, ready, control, supervisor)}).encode())
         os.close(listener)
         os.close(ready)
+
+
+def _alone() -> bool:
+    """Whether this process has no other thread; one that was ended just now is still on its way out of the kernel."""
+    until = time.monotonic() + _LEAVING_S
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def _load(job: Job) -> str:
@@ -130,19 +146,20 @@ def _load(job: Job) -> str:
 def _forked(job: Job, listener: int, ready: int, control: socket.socket, supervisor: int) -> int:
     """The pid of a worker that is the supervisor's own child: forked twice, the one between ends at once."""
     told, tells = os.pipe()
-    between = os.fork()
-    if between == 0:
-        worker = os.fork()
-        if worker:
-            os.write(tells, str(worker).encode())
-            os._exit(0)
-        os.close(told)
-        os.close(tells)
-        control.close()
-        until = time.monotonic() + _ADOPTED_S
-        while os.getppid() != supervisor and time.monotonic() < until:
-            time.sleep(0.0005)
-        become_worker(job, socket.socket(fileno=listener), ready, supervisor=supervisor)
+    with held_orders():
+        between = os.fork()
+        if between == 0:
+            worker = os.fork()
+            if worker:
+                os.write(tells, str(worker).encode())
+                os._exit(0)
+            os.close(told)
+            os.close(tells)
+            control.close()
+            until = time.monotonic() + _ADOPTED_S
+            while os.getppid() != supervisor and time.monotonic() < until:
+                time.sleep(0.0005)
+            become_worker(job, socket.socket(fileno=listener), ready, supervisor=supervisor)
     os.close(tells)
     with suppress(ChildProcessError):
         os.waitpid(between, 0)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from rung.core.settings import Settings
+from rung.serving.ending import ENDING
 
 if TYPE_CHECKING:
     from rung.app.platform import Platform
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 RETIRE = signal.SIGUSR2
 _PDEATHSIG, _SET_NAME = 1, 15
+_ORDERS = (signal.SIGTERM, RETIRE)
 _LOADED_S = 600.0
+_LOOK_EVERY_S = 0.1
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -54,10 +58,12 @@ def become_worker(job: Job, listener: socket.socket, ready: int, *, supervisor: 
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to everybody; the supervisor tells us
             signal.signal(number, signal.SIG_IGN)
+        for number in _ORDERS:
+            signal.signal(number, _told)
+        let_orders_in()
         dies_with(supervisor, signal.SIGTERM)
         called("rung-worker")
         code = work(job, listener, lambda _: os.write(ready, b"R"))
@@ -67,6 +73,35 @@ def become_worker(job: Job, listener: socket.socket, ready: int, *, supervisor: 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _told(*_: object) -> None:
+    """What an order to end does beside the server: before that runs there is nothing to close, and after it the closing goes on."""
+    if not ENDING.is_set():
+        os._exit(0)
+
+
+@contextmanager
+def held_orders() -> Iterator[None]:
+    """Around a fork: orders to end wait for the child until it knows what to do with them, and lets them in."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_orders_in() -> None:
+    """In the child of such a fork."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
+
+
+def comes(connection: socket.socket, stopping: Callable[[], bool]) -> bool:
+    """Wait until there is something to receive; False as soon as we are told to stop."""
+    while not select.select([connection], [], [], _LOOK_EVERY_S)[0]:
+        if stopping():
+            return False
+    return not stopping()
 
 
 def work(job: Job, listener: socket.socket, answers: Callable[[str], object]) -> int:

@@ -122,7 +122,10 @@ class _Online:
                 return self._held or self._open()
         if time.monotonic() - self._opened_at > _FRESH_S and self._lock.acquire(blocking=False):
             self._opened_at = time.monotonic()
-            threading.Thread(target=self._again, name="rung-features", daemon=True).start()
+            try:
+                threading.Thread(target=self._again, name="rung-features", daemon=True).start()
+            except RuntimeError:  # no thread is left; the next ask that finds it old tries again
+                self._lock.release()
         return held
 
     def _again(self) -> None:

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from rung.core.errors import Conflict, Invalid
+from rung.core.files import write_whole
 from rung.registry.loading import Readable
 from rung.registry.records import ModelVersion
 
@@ -27,7 +28,8 @@ def locked_python(blobs: Readable, version: ModelVersion, home: Path) -> str:
     folder = home / "isolated" / "locks" / version.lock.partition(":")[2]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     place = folder / "requirements.txt"
-    place.write_text(requirements(blobs.get(version.lock).decode("utf-8", "replace")), "utf-8")
+    # every worker writes it, and another one may be building by it
+    write_whole(place, requirements(blobs.get(version.lock).decode("utf-8", "replace")).encode())
     return str(uv_environment(place, home=home).python)
 
 

@@ -39,6 +39,7 @@ _FULL = 0.8
 _LINGER_S = 0.5
 __all__ = ["Isolated", "Spec", "isolated_predictor", "laid_out"]
 DEFERRED = False  # set where processes are forked later: they start their own
+_OWNING = threading.Lock()
 
 
 class Isolated:
@@ -97,8 +98,7 @@ class Isolated:
 
     def let_go(self) -> None:
         """End the process when nobody has asked for a moment; who asks later all the same is answered by a fresh one."""
-        if self._pid != os.getpid():
-            self._reset()
+        self._own()
         with self._changed:
             self._leaving = True
             self._asked_at = max(self._asked_at, time.monotonic())  # who took the table before may be about to ask
@@ -120,10 +120,9 @@ class Isolated:
             thread.join(10)
 
     def _ask(self, kind: bytes, payload: bytes | memoryview, rows: int, columns: int) -> NDArray[np.float64]:
-        until = time.monotonic() + self.spec.timeout_s
         self._keep(asking=1)
         try:
-            return self._in_turn(kind, payload, rows, columns, until)
+            return self._in_turn(kind, payload, rows, columns)
         finally:
             with self._changed:
                 self._asking -= 1
@@ -131,19 +130,23 @@ class Isolated:
                 if self._leaving:
                     self._changed.notify_all()
 
-    def _in_turn(self, kind: bytes, payload: bytes | memoryview, rows: int, columns: int, until: float) -> NDArray[np.float64]:
+    def _in_turn(self, kind: bytes, payload: bytes | memoryview, rows: int, columns: int) -> NDArray[np.float64]:
+        begun = time.monotonic()
         if not self._turn.acquire(timeout=self.spec.timeout_s):
             raise Unavailable(
                 f"{self.spec.name} is busy.", code="serving.model_busy", hint="Repeat in a moment, or send fewer requests at once."
             )
         try:
-            process = self._running(until)
+            process = self._running(begun + self.spec.timeout_s)
             if process.held.poll() is not None:  # it ended while nobody asked: that is no failure of this request
                 self._lost(process, died(self.spec, process))
-                process = self._running(until)
+                process = self._running(begun + self.spec.timeout_s)
+            # from now: what this request waited for others is no sign that the process hangs
+            until = time.monotonic() + self.spec.timeout_s
             try:
-                wire.send(process.line.fileno(), kind, payload, rows, columns, until=until)
-                answer = wire.receive(process.line.fileno(), until=until)
+                with process.asked:
+                    wire.send(process.line.fileno(), kind, payload, rows, columns, until=until)
+                    answer = wire.receive(process.line.fileno(), until=until)
             except TimeoutError:
                 raise self._lost(process, silent(self.spec)) from None
             except (EOFError, OSError):
@@ -186,14 +189,20 @@ class Isolated:
 
     def _keep(self, *, asking: int = 0) -> None:
         """See that the thread lives; who asks is counted with that, so that it does not leave in between."""
-        if self._pid != os.getpid():  # forked: process and thread are of whom we came from
-            self._reset()
+        self._own()
         with self._changed:
-            self._asking += asking
-            if self._closed or (self._thread is not None and self._thread.is_alive()):
-                return
-            self._thread = threading.Thread(target=self._kept, name=f"rung-isolated {self.spec.name}", daemon=True)
-            self._thread.start()
+            if not self._closed and (self._thread is None or not self._thread.is_alive()):
+                thread = threading.Thread(target=self._kept, name=f"rung-isolated {self.spec.name}", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._asking += asking  # only now: where no thread can be started, nobody asks
+
+    def _own(self) -> None:
+        """In a forked process, begin anew: process and thread are of whom we came from."""
+        if self._pid != os.getpid():
+            with _OWNING:
+                if self._pid != os.getpid():
+                    self._reset()
 
     def _kept(self) -> None:
         """The life of the process; the thread stays as long, for a process dies with the thread that started it."""

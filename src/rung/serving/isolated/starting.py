@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -69,19 +70,23 @@ class Spec:
 
 @dataclass
 class Process:
-    """A running process, the line to it, and what it said of its engine."""
+    """A running process, the line to it, and what it said of its engine; ``asked`` is held by whoever writes to the line and reads it."""
 
     held: subprocess.Popen[bytes]
     line: socket.socket
     began: float
     scratch: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    asked: threading.Lock = field(default_factory=threading.Lock)
 
     def end(self) -> None:
         """End it at once; its scratch folder goes with it."""
-        self.line.close()
         self.held.kill()
+        with suppress(OSError):  # whoever waits for an answer hears that none comes
+            self.line.shutdown(socket.SHUT_RDWR)
         self.held.wait()
+        with self.asked:  # the number of a closed line is the next connection's, and what comes there is for another
+            self.line.close()
         if self.scratch:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
