@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from rung.app.local import LocalTransport
 from rung.client.client import Client
 from rung.core.errors import AlreadyExists, Conflict, Invalid, NotFound
-from rung.monitoring.records import Label
+from rung.monitoring import running, sources
+from rung.monitoring.records import Label, WindowReport
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=98)
@@ -75,6 +77,33 @@ def test_running_again_changes_no_final_window_and_raises_no_second_alert(watche
     assert again.alerts == ()
     assert len(client.monitoring.report("api").windows) == 4
     assert len(client.monitoring.alerts("api")) == len(first.alerts)
+
+
+def test_windows_of_a_monitor_that_was_changed_while_it_measured_are_not_kept(
+    watched: tuple[Client, pl.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = watched
+    measure = running.measure
+
+    def changed(*given: Any) -> WindowReport:
+        monkeypatch.setattr(running, "measure", measure)
+        client.monitoring.add("api", anchor=START, window_days=14, replace=True)
+        return measure(*given)
+
+    monkeypatch.setattr(running, "measure", changed)
+    assert client.monitoring.run("api", as_of=END).windows == ()
+    assert client.monitoring.report("api").windows == ()
+    assert [window.rows for window in client.monitoring.run("api", as_of=END).windows] == [672] * 2
+
+
+def test_scores_are_compared_as_soon_as_the_model_was_evaluated(
+    watched: tuple[Client, pl.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = watched
+    with monkeypatch.context() as before:
+        before.setattr(sources, "own_evaluation", lambda *_: None)
+        assert client.monitoring.run("api", as_of=END).windows[-1].score is None
+    assert client.monitoring.run("api", as_of=END).windows[-1].score is not None
 
 
 def test_labels_count_as_of_their_arrival_and_later_ones_correct(watched: tuple[Client, pl.DataFrame]) -> None:

@@ -137,6 +137,7 @@ def set_expectations(request: r.SetExpectations, scope: Scope) -> r.ExpectationS
     for expectation in request.expectations:
         validated_arguments(expectation)
     store = DataStore(scope.connection, scope.project)
+    store.take_turn(request.dataset)
     if store.find_dataset(request.dataset) is None:
         store.add_dataset(new_id(), _dataset(scope, request.dataset))
     held = r.ExpectationSet(
@@ -233,6 +234,7 @@ def _validated(scope: Scope, version: r.DatasetVersion, expectations: tuple[r.Ex
 
 def _save_version(scope: Scope, request: r.AddVersion, draft: r.DatasetVersion, validation: r.Validation | None) -> r.DatasetVersion:
     store = DataStore(scope.connection, scope.project)
+    store.take_turn(request.dataset)
     same = store.find_version(request.dataset, digest=draft.digest)
     if same is not None:
         return same

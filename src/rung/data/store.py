@@ -9,6 +9,7 @@ import msgspec
 from rung.core.errors import NotFound
 from rung.core.records import prepared, values_of
 from rung.data.records import Dataset, DatasetVersion, ExpectationSet, Profile, Validation, VersionSummary
+from rung.storage.raw import Raw
 from rung.storage.sql import BigInteger, Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
@@ -79,6 +80,10 @@ class DataStore:
     def __init__(self, connection: Connection, project: str) -> None:
         self._connection = connection
         self._project = project
+
+    def take_turn(self, dataset: str) -> None:
+        """Let nobody else add to a dataset until the transaction ends."""
+        Raw(self._connection).take_turn("dataset", self._project, dataset)
 
     def add_dataset(self, identity: str, dataset: Dataset) -> None:
         """Enter a dataset's name and card."""

@@ -30,6 +30,7 @@ def apply_view(request: r.ApplyView, scope: Scope) -> r.AppliedView:
     """The definition with its number; the same one again keeps its number. Raises Invalid for unknown columns or zones."""
     view = request.view
     store = FeatureStore(scope.connection, scope.project)
+    store.take_turn(view.name)
     digest = digest_of_value(view)
     same = store.find_view(view.name, digest=digest)
     if same is not None:

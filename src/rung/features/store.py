@@ -9,6 +9,7 @@ import msgspec
 from rung.core.errors import NotFound
 from rung.core.records import prepared
 from rung.features.records import AppliedView, TrainingSet
+from rung.storage.raw import Raw
 from rung.storage.sql import Column, Connection, Integer, String, UniqueConstraint, func, select
 from rung.storage.tables import InstantType, JsonType, table
 
@@ -38,6 +39,10 @@ class FeatureStore:
     def __init__(self, connection: Connection, project: str) -> None:
         self._connection = connection
         self._project = project
+
+    def take_turn(self, name: str) -> None:
+        """Let nobody else define a view until the transaction ends."""
+        Raw(self._connection).take_turn("feature_view", self._project, name)
 
     def add_view(self, applied: AppliedView) -> None:
         """Append a definition; the unique number or content may refuse it."""

@@ -126,6 +126,7 @@ def _nothing() -> Finding:
 def save(scope: Scope, diagnosis: Diagnosis) -> Diagnosis:
     """Keep a diagnosis and mark its incident; another one of the same instant stands instead."""
     store = MonitoringStore(scope.connection, scope.project)
+    store.take_turn()
     held = next((d for d in store.diagnoses(diagnosis.incident) if d.as_of == diagnosis.as_of), None)
     if held:
         return held

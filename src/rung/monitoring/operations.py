@@ -26,7 +26,7 @@ def add_monitor(request: r.AddMonitor, scope: Scope) -> r.Monitor:
     """Watch a deployment. Raises AlreadyExists, NotFound."""
     from rung.monitoring import sources  # noqa: PLC0415 - Polars and NumPy, which `rung up` must not wait for
 
-    store = _store(scope)
+    store = _turn(scope)
     held = store.find_monitor(request.deployment)
     if held and not request.replace:
         raise AlreadyExists(
@@ -196,7 +196,7 @@ def get_incident(request: r.GetIncident, scope: Scope) -> r.Incident:
 @handles(r.AddNote)
 def add_note(request: r.AddNote, scope: Scope) -> r.Incident:
     """Write a note. Raises NotFound."""
-    incident = _store(scope).incident(request.incident)
+    incident = _turn(scope).incident(request.incident)
     note = r.Note(at=scope.now, principal=scope.who, text=request.text)
     return _saved(scope, replaced(incident, notes=(*incident.notes, note)))
 
@@ -204,7 +204,7 @@ def add_note(request: r.AddNote, scope: Scope) -> r.Incident:
 @handles(r.SetIncidentDecision)
 def set_incident_decision(request: r.SetIncidentDecision, scope: Scope) -> r.Incident:
     """Note the decision that answers an incident; a closed one stays closed. Raises NotFound."""
-    incident = _store(scope).incident(request.incident)
+    incident = _turn(scope).incident(request.incident)
     status: r.IncidentStatus = "closed" if incident.status == "closed" else "decided"
     return _saved(scope, replaced(incident, status=status, decision=request.decision))
 
@@ -212,7 +212,7 @@ def set_incident_decision(request: r.SetIncidentDecision, scope: Scope) -> r.Inc
 @handles(r.CloseIncident)
 def close_incident(request: r.CloseIncident, scope: Scope) -> r.Incident:
     """Close an incident. Raises NotFound, Conflict."""
-    incident = _store(scope).incident(request.incident)
+    incident = _turn(scope).incident(request.incident)
     if incident.status == "closed":
         raise Conflict(
             f"Incident {incident.number} was closed at {incident.closed_at}.", code="monitoring.incident_closed", hint="Add a note instead."
@@ -259,6 +259,13 @@ def get_diagnosis(request: r.GetDiagnosis, scope: Scope) -> r.Diagnosis:
 
 def _store(scope: Scope) -> MonitoringStore:
     return MonitoringStore(scope.connection, scope.project)
+
+
+def _turn(scope: Scope) -> MonitoringStore:
+    """The store, for who changes what it reads there."""
+    store = _store(scope)
+    store.take_turn()
+    return store
 
 
 def _saved(scope: Scope, incident: r.Incident) -> r.Incident:

@@ -219,6 +219,10 @@ def _save(
     scope: Scope, monitor: Monitor, as_of: datetime, watermark: datetime, made: list[WindowReport], kept: dict[datetime, WindowReport]
 ) -> MonitorReport:
     store = MonitoringStore(scope.connection, scope.project)
+    store.take_turn()
+    if store.monitor(monitor.deployment) != monitor:  # its windows were dropped, and these answer another question
+        sentence = f"{monitor.deployment}: the monitor was changed while it measured; nothing of that is kept."
+        return MonitorReport(deployment=monitor.deployment, as_of=as_of, watermark=watermark, windows=(), sentence=sentence)
     alerts: list[Alert] = []
     for window in made:
         store.save_window(window)

@@ -10,6 +10,7 @@ import msgspec
 from rung.core.errors import NotFound
 from rung.core.records import Record, prepared
 from rung.monitoring.records import Alert, Diagnosis, Incident, LabelBatch, Monitor, WindowReport
+from rung.storage.raw import Raw
 from rung.storage.sql import BigInteger, Boolean, Column, Connection, Index, Integer, String, Text, UniqueConstraint, func, or_, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 
@@ -91,6 +92,10 @@ class MonitoringStore:
     def __init__(self, connection: Connection, project: str) -> None:
         self._connection = connection
         self._project = project
+
+    def take_turn(self) -> None:
+        """Let nobody else change monitors, windows or incidents of the project until the transaction ends."""
+        Raw(self._connection).take_turn("monitoring", self._project)
 
     def save_monitor(self, monitor: Monitor) -> None:
         """Enter a monitor in place of the deployment's former one."""

@@ -25,8 +25,8 @@ PAUSES_S = (5, 30, 120, 600, 3600, 3 * 3600, 8 * 3600)
 PATIENCE = 3
 _AT_ONCE = 50
 _SIDE_BY_SIDE = 8
-_CLAIM_S = 120
 _ROUND_S = 60
+_SPARE_S = 60  # for looking up names and for saving, on a machine that stands still for a while
 _KEPT = timedelta(days=30)
 _GONE = 410
 
@@ -140,7 +140,10 @@ def deliver_webhooks(request: w.DeliverWebhooks, scope: Scope) -> Callable[[Scop
     Each webhook gets its messages in their order, webhooks side by side. One that is not taken holds the later ones
     back until its third try; after that they go past it.
     """
-    taken = scope.write(lambda inside: _store(inside).claim(inside.now, inside.now + timedelta(seconds=_CLAIM_S), _AT_ONCE, PATIENCE))
+    # no message is begun after the round, and the last one may take its time: nobody else claims what is still being sent
+    claimed = timedelta(seconds=_ROUND_S + scope.settings.webhooks.timeout_s + _SPARE_S)
+    taken = scope.write(lambda inside: _store(inside).claim(inside.now, inside.now + claimed, _AT_ONCE, PATIENCE))
+    late = time.monotonic() + _ROUND_S
     known = scope.read(lambda inside: {item.id: (item, _store(inside).secret(item.id)) for item in _store(inside).all()})
     queues: dict[str, list[w.Delivery]] = {}
     for item in taken:
@@ -149,10 +152,11 @@ def deliver_webhooks(request: w.DeliverWebhooks, scope: Scope) -> Callable[[Scop
     def emptied(queue: list[w.Delivery]) -> dict[str, Reply]:
         webhook, secret = known[queue[0].webhook]
         replies: dict[str, Reply] = {}
-        late = time.monotonic() + _ROUND_S
         for item in queue:
+            if time.monotonic() > late:
+                break
             replies[item.id] = _send(scope, webhook, secret, item.id, item.body)
-            if (not replies[item.id].taken and item.attempts + 1 < PATIENCE) or time.monotonic() > late:
+            if not replies[item.id].taken and item.attempts + 1 < PATIENCE:
                 break
         return replies
 

@@ -14,7 +14,7 @@ from rung.core.requests import handles
 from rung.registry import imports as i
 from rung.registry import logged as lg
 from rung.registry import records as r
-from rung.registry.moving import link_origin, live_version, moved, store_of
+from rung.registry.moving import link_origin, live_version, moved, store_of, turn_at
 from rung.registry.registering import drafted, source_of, unread
 from rung.storage.scope import Scope
 from rung.tracking.store import RunStore
@@ -23,7 +23,7 @@ from rung.tracking.store import RunStore
 @handles(i.ImportModel)
 def import_model(request: i.ImportModel, scope: Scope) -> r.Model:
     """The model of that name, made if it is new."""
-    store = store_of(scope)
+    store = turn_at(scope, request.model)
     found = store.find_model(request.model)
     if found is not None:
         return found
@@ -62,12 +62,13 @@ def import_version(request: i.ImportVersion, scope: Scope) -> Callable[[Scope], 
 @handles(i.ImportAlias)
 def import_alias(request: i.ImportAlias, scope: Scope) -> bool:
     """Whether the alias had to move. Raises NotFound."""
+    turn_at(scope, request.model)
     version = live_version(scope, request.model, request.number)
     return moved(scope, version.model, request.alias, version.number, "Imported.") is not None
 
 
 def _enter(scope: Scope, version: r.ModelVersion) -> r.ModelVersion:
-    store = store_of(scope)
+    store = turn_at(scope, version.model)
     held = store.find_version(version.model, version.number)
     if held is not None:
         if held.source != version.source:

@@ -18,6 +18,13 @@ def store_of(scope: Scope) -> RegistryStore:
     return RegistryStore(scope.connection, scope.project)
 
 
+def turn_at(scope: Scope, *models: str) -> RegistryStore:
+    """The registry's rows, for who changes these models: what is read of them stays so until the transaction ends."""
+    store = store_of(scope)
+    store.take_turn(*models)
+    return store
+
+
 def live_version(scope: Scope, model: str, number: int) -> r.ModelVersion:
     """A version that is not retired, of a model that is not. Raises NotFound."""
     store = store_of(scope)
@@ -47,7 +54,7 @@ def enter_model(scope: Scope, model: r.Model) -> r.Model:
 
 def enter_version(scope: Scope, draft: r.ModelVersion, *, gated: bool = True) -> r.ModelVersion:
     """Save a draft as the next version of its model, which is made if there is none, with the lineage of what it came from."""
-    store, by = store_of(scope), scope.who
+    store, by = turn_at(scope, draft.model), scope.who
     model = store.find_model(draft.model)
     if model is None:
         model = enter_model(

@@ -12,7 +12,7 @@ from rung.governance.store import GovernanceStore
 from rung.registry import engine_verbs, finding, hooking, importing, judging, purging, registering, retiring, staging  # noqa: F401 - they register their handlers
 from rung.registry import records as r
 from rung.registry.approving import check_approved
-from rung.registry.moving import enter_model, live_version, move_alias
+from rung.registry.moving import enter_model, live_version, move_alias, turn_at
 from rung.registry.notifying import notify
 from rung.registry.rules import PROTECTED, card, check_free, check_promotion, default_rules, merged
 from rung.registry.store import RegistryStore
@@ -22,7 +22,7 @@ from rung.storage.scope import Scope
 @handles(r.CreateModel)
 def create_model(request: r.CreateModel, scope: Scope) -> r.Model:
     """A new model. Raises AlreadyExists."""
-    store = _store(scope)
+    store = turn_at(scope, request.name)
     if store.find_model(request.name):
         raise AlreadyExists(f"Model {request.name!r} exists.", code="registry.model_exists", hint="Choose another name.")
     model = r.Model(
@@ -35,7 +35,7 @@ def create_model(request: r.CreateModel, scope: Scope) -> r.Model:
 @handles(r.UpdateModel)
 def update_model(request: r.UpdateModel, scope: Scope) -> r.Model:
     """The changed model. Raises NotFound."""
-    store = _store(scope)
+    store = turn_at(scope, request.model)
     held = store.model(request.model)
     description = held.description if request.description is None else request.description
     store.change_model(held.name, description=description, tags=merged(held.tags, request.tags), updated_at=scope.now)
@@ -80,7 +80,7 @@ def list_versions(request: r.ListVersions, scope: Scope) -> Page[r.ModelVersion]
 @handles(r.Promote)
 def promote(request: r.Promote, scope: Scope) -> r.AliasMove:
     """The move. Raises Conflict without a passing verdict, Denied for an override by one who may not."""
-    store = _store(scope)
+    store = turn_at(scope, request.model)
     version, held = store.version(request.model, request.number), store.aliases(request.model).get(request.alias)
     verdict = next(iter(store.verdicts(request.model, request.number, limit=1)), None)
     if request.override_reason and not may(GovernanceStore(scope.connection).role_of(scope.project, scope.principal), "model:override"):
@@ -102,7 +102,7 @@ def promote(request: r.Promote, scope: Scope) -> r.AliasMove:
 @handles(r.SetAlias)
 def set_alias(request: r.SetAlias, scope: Scope) -> r.AliasMove:
     """The move. Raises Conflict for a protected alias, or when it does not point where the caller expected."""
-    store = _store(scope)
+    store = turn_at(scope, request.model)
     check_free(request.alias, store.model(request.model))
     version = live_version(scope, request.model, request.number)
     if request.alias in PROTECTED:
@@ -122,7 +122,7 @@ def set_alias(request: r.SetAlias, scope: Scope) -> r.AliasMove:
 @handles(r.RemoveAlias)
 def remove_alias(request: r.RemoveAlias, scope: Scope) -> Empty:
     """Take an alias away. Raises NotFound; Conflict for a protected one."""
-    store = _store(scope)
+    store = turn_at(scope, request.model)
     check_free(request.alias, store.model(request.model))
     held = store.alias(request.model, request.alias)
     move_alias(

@@ -14,7 +14,7 @@ from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.registry.engine_verbs import compiled_version
 from rung.registry.manifest import EXAMPLE, MANIFEST, read_manifest
-from rung.registry.moving import enter_version, live_version, store_of
+from rung.registry.moving import enter_version, live_version, store_of, turn_at
 from rung.registry.notifying import notify
 from rung.registry.rules import check_version, completed, folder_digest, merged, version_digest
 from rung.registry.sources import Source, check_owner, parsed
@@ -46,7 +46,12 @@ def register_version(request: r.RegisterVersion, scope: Scope) -> Callable[[Scop
     if request.logged_model is not None:
         logged = scope.read(lambda inside: LoggedStore(inside.connection, inside.project).get(request.logged_model or ""))
         draft = replaced(draft, run_id=request.run_id or logged.run)
-    return lambda inside: enter_version(inside, draft)
+
+    def save(inside: Scope) -> r.ModelVersion:
+        check_version(request, turn_at(inside, draft.model).find_model(draft.model))  # its first version may have come meanwhile
+        return enter_version(inside, draft)
+
+    return save
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,21 @@ def register_logged(request: lg.RegisterLogged, scope: Scope) -> Callable[[Scope
     source = source_of(request)
     check_owner(request.source, source, request.run_id, request.logged_model)
     draft = drafted(request, source, scope)
-    return lambda inside: enter_version(inside, draft)
+
+    def save(inside: Scope) -> r.ModelVersion:
+        model = turn_at(inside, draft.model).find_model(draft.model)
+        return enter_version(inside, draft if model is None else _fitting(draft, model))  # its first version may have come meanwhile
+
+    return save
+
+
+def _fitting(draft: r.ModelVersion, model: r.Model) -> r.ModelVersion:
+    """The draft; where its model holds others, it says that it cannot be served."""
+    if draft.task is None or model.task in {None, draft.task}:
+        return draft
+    return replaced(
+        draft, unservable=f"It is a {draft.task} model, and {model.name!r} holds {model.task} ones; register it under another name."
+    )
 
 
 def source_of(request: lg.RegisterLogged) -> Source:
@@ -77,11 +96,7 @@ def source_of(request: lg.RegisterLogged) -> Source:
 def drafted(request: lg.RegisterLogged, source: Source, scope: Scope) -> r.ModelVersion:
     """The version that a source makes, before it has a number. Raises NotFound."""
     model, found = scope.read(lambda inside: (store_of(inside).model(request.model), _looked_up(inside, request, source)))
-    draft = _copy(found.copied, scope) if found.copied else _read(scope, request, source, found)
-    if draft.task is not None and model.task not in {None, draft.task}:
-        draft = replaced(
-            draft, unservable=f"It is a {draft.task} model, and {model.name!r} holds {model.task} ones; register it under another name."
-        )
+    draft = _fitting(_copy(found.copied, scope) if found.copied else _read(scope, request, source, found), model)
     run = found.run
     tags = {**request.tags, **{key: value for key, value in draft.tags.items() if key == _FROM_PICKLE}}  # of a copy too
     return replaced(
@@ -118,7 +133,7 @@ def update_version(request: lg.UpdateVersion, scope: Scope) -> Callable[[Scope],
 
 
 def _update(scope: Scope, request: lg.UpdateVersion, draft: r.ModelVersion) -> r.ModelVersion:
-    store = store_of(scope)
+    store = turn_at(scope, request.model)
     held = live_version(scope, request.model, request.number)
     again = completed(held, request)
     description = held.description if request.description is None else request.description

@@ -8,7 +8,7 @@ from rung.evaluation.store import EvaluationStore
 from rung.governance.store import GovernanceStore
 from rung.registry import logged as lg
 from rung.registry import records as r
-from rung.registry.moving import moved, store_of
+from rung.registry.moving import moved, turn_at
 from rung.registry.notifying import notify
 from rung.registry.store import ApprovalStore, RegistryStore
 from rung.storage.outbox import emit
@@ -18,7 +18,7 @@ from rung.storage.scope import Scope
 @handles(lg.RenameModel)
 def rename_model(request: lg.RenameModel, scope: Scope) -> r.Model:
     """The model under its new name. Raises NotFound, AlreadyExists, Conflict while it is deployed."""
-    store = store_of(scope)
+    store = turn_at(scope, request.model, request.name)
     held = store.model(request.model)
     if request.name == held.name:
         return held
@@ -39,7 +39,7 @@ def rename_model(request: lg.RenameModel, scope: Scope) -> r.Model:
 @handles(lg.DeleteVersion)
 def delete_version(request: lg.DeleteVersion, scope: Scope) -> r.ModelVersion:
     """The retired version. Raises NotFound; Conflict while it is deployed, or while an alias points at it."""
-    store = store_of(scope)
+    store = turn_at(scope, request.model)
     held = store.version(store.model(request.model).name, request.number)
     if held.deleted_at is not None:
         return held
@@ -57,7 +57,7 @@ def delete_version(request: lg.DeleteVersion, scope: Scope) -> r.ModelVersion:
 @handles(lg.RestoreVersion)
 def restore_version(request: lg.RestoreVersion, scope: Scope) -> r.ModelVersion:
     """The version, back. Raises NotFound for one that is gone for good, or whose model is retired."""
-    store = store_of(scope)
+    store = turn_at(scope, request.model)
     held = store.version(store.model(request.model).name, request.number)
     if held.purged:
         raise NotFound(f"The files of {held.model}:{held.number} are gone.", code="registry.purged", hint="Register it anew.")
@@ -69,7 +69,7 @@ def restore_version(request: lg.RestoreVersion, scope: Scope) -> r.ModelVersion:
 @handles(lg.DeleteModel)
 def delete_model(request: lg.DeleteModel, scope: Scope) -> r.Model:
     """The retired model. Raises NotFound, Conflict while a version of it is deployed."""
-    store = store_of(scope)
+    store = turn_at(scope, request.model)
     held = store.model(request.model)
     _refuse_held(store, held.name)
     for alias in held.aliases:
@@ -85,7 +85,7 @@ def delete_model(request: lg.DeleteModel, scope: Scope) -> r.Model:
 @handles(lg.RestoreModel)
 def restore_model(request: lg.RestoreModel, scope: Scope) -> r.Model:
     """The model with the versions that were retired with it. Raises NotFound."""
-    store = store_of(scope)
+    store = turn_at(scope, request.model)
     if store.find_model(request.model) is None:
         held = _retired(store, request.model)
         for number in store.retired_with(held.name, held.deleted_at or scope.now):

@@ -7,7 +7,7 @@ from rung.core.requests import handles
 from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.registry.approving import check_approved
-from rung.registry.moving import live_version, moved, store_of
+from rung.registry.moving import live_version, moved, store_of, turn_at
 from rung.registry.notifying import notify
 from rung.storage.outbox import emit
 from rung.storage.scope import Scope
@@ -16,7 +16,7 @@ from rung.storage.scope import Scope
 @handles(lg.SetStage)
 def set_stage(request: lg.SetStage, scope: Scope) -> r.ModelVersion:
     """The version in its stage. Raises NotFound, Conflict for production without a passing verdict where the model is gated."""
-    store = store_of(scope)
+    store = turn_at(scope, request.model)
     model = store.model(request.model)
     version = live_version(scope, model.name, request.number)
     if request.archive_others and request.stage not in r.STAGED:

@@ -23,6 +23,7 @@ _MLFLOW = {"name": "name", "experiment_id": "number", "creation_time": "created_
 def create_experiment(request: r.CreateExperiment, scope: Scope) -> r.Experiment:
     """A new experiment. Raises AlreadyExists."""
     store = store_of(scope)
+    store.take_turn()
     held = store.find(name=request.name)
     if held or request.name == r.DEFAULT:
         state = " (deleted)" if held and held.deleted_at else ""
@@ -75,6 +76,7 @@ def search_experiments(request: r.SearchExperiments, scope: Scope) -> Page[r.Exp
 def update_experiment(request: r.UpdateExperiment, scope: Scope) -> r.Experiment:
     """The changed experiment. Raises NotFound; Conflict for a deleted one; AlreadyExists for a name that is taken."""
     store = store_of(scope)
+    store.take_turn()
     held = resolved(scope, r.DEFAULT, request.number)
     if held.deleted_at is not None:
         raise Conflict(f"Experiment {held.name!r} is deleted.", code="tracking.deleted", hint="Restore it first.")
@@ -116,6 +118,9 @@ def resolved(scope: Scope, name: str, number: int | None) -> r.Experiment:
         return store.get(number)
     wanted = r.DEFAULT if number == 0 else name
     found = store.find(name=wanted)
+    if found is None:
+        store.take_turn()
+        found = store.find(name=wanted)  # somebody else may have made it while this one waited
     if found is None:
         found = _new(scope, wanted, 0 if wanted == r.DEFAULT else store.next_number())
         store.add(found)

@@ -22,6 +22,7 @@ _GREATEST_NUMBER = 1_000_000_000  # numbers drawn by lot, as file stores do, wou
 def import_experiment(request: i.ImportExperiment, scope: Scope) -> r.Experiment:
     """The experiment of that name, made if it is new."""
     store = store_of(scope)
+    store.take_turn()
     if request.name == r.DEFAULT:
         held = resolved(scope, r.DEFAULT, 0)
         store.change(0, tags={**request.tags, **held.tags}, note=held.note or request.note)

@@ -57,6 +57,7 @@ def get_logged_model(request: m.GetLoggedModel, scope: Scope) -> m.LoggedModel:
 def update_logged_model(request: m.UpdateLoggedModel, scope: Scope) -> m.LoggedModel:
     """The changed logged model. Raises NotFound; Conflict for a param with another value."""
     store = LoggedStore(scope.connection, scope.project)
+    store.take_turn(request.model)
     held = store.get(request.model)
     tags = {key: value for key, value in {**held.tags, **request.tags}.items() if value is not None}
     fresh = new_params(dict(held.params), dict(request.params))

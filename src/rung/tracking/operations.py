@@ -63,10 +63,7 @@ def log_batch(request: r.LogBatch, scope: Scope) -> Empty:
         return Empty()
     store = _runs(scope)
     if request.datasets:
-        held = store.get(request.run).datasets
-        fresh = tuple(use for use in request.datasets if use not in held)
-        store.change(request.run, datasets=held + fresh)
-        _link_datasets(scope, request.run, fresh)
+        _link_datasets(scope, request.run, store.add_datasets(request.run, request.datasets))
     if request.inputs:
         store.add_inputs(request.run, request.inputs)
     if request.models:

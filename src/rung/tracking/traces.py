@@ -141,6 +141,7 @@ def _newest(scope: Scope, request: SearchTraces) -> Page[Trace]:
 @handles(TagTrace)
 def tag_trace(request: TagTrace, scope: Scope) -> Trace:
     """The trace with its new tags. Raises NotFound."""
+    _store(scope).take_turn(request.trace)
     held = _get(scope, request.trace)
     tags = {key: value for key, value in {**held.tags, **request.tags}.items() if value is not None}
     _store(scope).retag(held.id, tags)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from rung.core.ids import new_id
+from rung.core.records import replaced
 from rung.core.settings import Rates
 from rung.monitoring.sources import ask
 from rung.pipelines.records import ListPipelineRuns, PipelineRun
@@ -120,7 +121,7 @@ def _serving(made: _Maker, scope: Scope, model: str, versions: tuple[ModelVersio
         if fresh > 0:
             made.add(
                 f"serving:{deployment.name}:{month}:{rows}", "serving", quantity=fresh / 1000, unit="1000 predictions",
-                rate=made.rates.prediction_1000, basis=f"{fresh} answers of {month}, shadows included", subject=subject, at=last,
+                rate=made.rates.prediction_1000, basis=_served(fresh, month), subject=subject, at=last,
             )  # fmt: skip
         made.add(
             f"storage:{month}", "storage", quantity=gib, unit="GiB month", rate=made.rates.gb_month,
@@ -129,11 +130,23 @@ def _serving(made: _Maker, scope: Scope, model: str, versions: tuple[ModelVersio
 
 
 def _booked_rows(scope: Scope, model: str) -> dict[str, int]:
+    return _rows_in(_with_store(scope, lambda store: store.entries(model, "serving")))
+
+
+def _rows_in(entries: tuple[LedgerEntry, ...]) -> dict[str, int]:
     booked: dict[str, int] = {}
-    for entry in _with_store(scope, lambda store: store.entries(model, "serving")):
-        month = entry.subject.rpartition(" ")[2]
+    for entry in entries:
+        month = _month_of(entry)
         booked[month] = booked.get(month, 0) + round(entry.quantity * 1000)
     return booked
+
+
+def _month_of(entry: LedgerEntry) -> str:
+    return entry.subject.rpartition(" ")[2]
+
+
+def _served(rows: int, month: str) -> str:
+    return f"{rows} answers of {month}, shadows included"
 
 
 def _with_store(scope: Scope, work: Any) -> Any:
@@ -142,6 +155,18 @@ def _with_store(scope: Scope, work: Any) -> Any:
     return scope.read(lambda inside: work(ValueStore(inside.connection, inside.project)))
 
 
-def book(store: ValueStore, bookings: list[Booking]) -> tuple[LedgerEntry, ...]:
-    """Enter what is not in the ledger yet; answers what was new."""
-    return tuple(entry for source, entry in bookings if store.add_entry(entry, source))
+def book(store: ValueStore, model: str, bookings: list[Booking]) -> tuple[LedgerEntry, ...]:
+    """Enter what is not in the ledger yet; answers what was new. Of rows that another booking has entered since, only the others."""
+    store.take_turn(model)
+    booked = _rows_in(store.entries(model, "serving"))
+    left = [(source, entry if entry.kind != "serving" else _rest(source, entry, booked)) for source, entry in bookings]
+    return tuple(entry for source, entry in left if entry is not None and store.add_entry(entry, source))
+
+
+def _rest(source: str, entry: LedgerEntry, booked: dict[str, int]) -> LedgerEntry | None:
+    """What a serving entry leaves to book, None for nothing; its source says how many rows there were in all."""
+    month = _month_of(entry)
+    fresh = int(source.rpartition(":")[2]) - booked.get(month, 0)
+    if fresh <= 0 or fresh == round(entry.quantity * 1000):
+        return entry if fresh > 0 else None
+    return replaced(entry, quantity=fresh / 1000, amount=fresh / 1000 * entry.rate, basis=_served(fresh, month))

@@ -131,7 +131,7 @@ def book_costs(request: r.BookCosts, scope: Scope) -> Callable[[Scope], tuple[r.
     from rung.value import booking  # noqa: PLC0415 - Polars, which `rung up` must not wait for
 
     bookings = booking.due(scope, request.model, request.as_of or scope.now)
-    return lambda inside: booking.book(_store(inside), bookings)
+    return lambda inside: booking.book(_store(inside), request.model, bookings)
 
 
 @handles(r.MakeReport)
@@ -150,7 +150,7 @@ def make_report(request: r.MakeReport, scope: Scope) -> Callable[[Scope], r.Valu
 
     def save(inside: Scope) -> r.ValueReport:
         store = _store(inside)
-        booking.book(store, bookings)
+        booking.book(store, request.model, bookings)
         report = replaced(made, number=store.next_number(r.ValueReport, request.model), created_by=inside.who)
         store.add(report)
         return report
@@ -212,6 +212,7 @@ def _keep_decision(scope: Scope, made: r.Decision) -> r.Decision:
     from rung.monitoring.sources import ask  # noqa: PLC0415 - see book_costs
 
     store = _store(scope)
+    store.take_turn_to_decide()
     if made.incident:
         for held in store.decisions(incident=made.incident):
             if held.as_of == made.as_of:

@@ -8,6 +8,7 @@ import msgspec
 
 from rung.core.errors import NotFound
 from rung.core.records import Record, prepared
+from rung.storage.raw import Raw
 from rung.storage.sql import Column, Connection, Integer, String, UniqueConstraint, and_, func, select
 from rung.storage.tables import InstantType, JsonType, id_column, project_column, table
 from rung.value import records as r
@@ -87,8 +88,13 @@ class ValueStore:
         self._connection = connection
         self._project = project
 
+    def take_turn(self, model: str) -> None:
+        """Let nobody else book costs or number records of a model until the transaction ends."""
+        Raw(self._connection).take_turn("value", self._project, model)
+
     def next_number(self, kind: type[Record], model: str) -> int:
-        """The number after the highest of a kind of record of a model."""
+        """The number after the highest of a kind of record of a model; nobody else is given it until the transaction ends."""
+        self.take_turn(model)
         held = _TABLES[kind]
         return int(self._scalar(select(func.max(held.c.number)).where(held.c.project == self._project, held.c.model == model)) or 0) + 1
 
@@ -167,6 +173,10 @@ class ValueStore:
         """The number after the highest decision's."""
         return int(self._scalar(select(func.max(DECISION.c.number)).where(DECISION.c.project == self._project)) or 0) + 1
 
+    def take_turn_to_decide(self) -> None:
+        """Let nobody else decide in this project until the transaction ends."""
+        Raw(self._connection).take_turn("decisions", self._project)
+
     def add_decision(self, decision: r.Decision) -> None:
         """Enter a decision."""
         names = ("id", "number", "deployment", "model", "action", "incident", "as_of", "created_at")
@@ -209,13 +219,28 @@ class ValueStore:
         return self._bodies(query.order_by(REALISED.c.id.desc()), r.RealisedGain)
 
     def rename_model(self, model: str, name: str) -> None:
-        """Let every record of a model follow its new name."""
+        """Let every record of a model follow its new name, before what was recorded under that already."""
+        for one in sorted((model, name)):
+            self.take_turn(one)
+        self._make_room(model, name)
         for of in (MATRIX, POLICY, REPORT, REHEARSAL, GOAL, LEDGER, DECISION, REALISED):
             mine = and_(of.c.project == self._project, of.c.model == model)
             key = of.c.id if "id" in of.c else of.c.model
             for held, body in self._connection.execute(select(key, of.c.body).where(mine)).all():
                 renamed = {**body, "model": name}
                 self._connection.execute(of.update().where(mine, key == held).values(model=name, body=renamed))
+
+    def _make_room(self, model: str, name: str) -> None:
+        """Number what the new name has behind what follows it; a goal and costs that both have are those of the new name."""
+        for of in _TABLES.values():
+            given = int(self._scalar(select(func.max(of.c.number)).where(of.c.project == self._project, of.c.model == model)) or 0)
+            newer = select(of.c.id, of.c.number, of.c.body).where(of.c.project == self._project, of.c.model == name)
+            for held, number, body in self._connection.execute(newer.order_by(of.c.number.desc())).all() if given else ():
+                later = number + given
+                self._connection.execute(of.update().where(of.c.id == held).values(number=later, body={**body, "number": later}))
+        for of, key in ((GOAL, GOAL.c.project), (LEDGER, LEDGER.c.source)):
+            both = select(key).where(of.c.project == self._project, of.c.model == name)
+            self._connection.execute(of.delete().where(of.c.project == self._project, of.c.model == model, key.in_(both)))
 
     def _bodies(self, query: Any, kind: type[R]) -> tuple[R, ...]:
         return tuple(msgspec.convert(body, prepared(kind)) for body in self._connection.execute(query).scalars())

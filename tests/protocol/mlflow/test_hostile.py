@@ -332,6 +332,39 @@ def test_a_part_that_breaks_off_leaves_nothing_and_may_come_again(server: Runnin
     assert list((server.home / "incoming").iterdir()) == []
 
 
+def test_a_part_on_its_way_when_its_upload_is_given_up_is_told_so_and_leaves_nothing(
+    server: RunningServer, held: dict[str, str], http: httpx.Client
+) -> None:
+    place = f"{held['experiment_id']}/{held['run_id']}/artifacts"
+    begun = http.post(f"{PROXY}/mpu/create/{place}", json={"path": "big", "num_parts": 1}).json()
+    url, body = begun["credentials"][0]["url"], {"path": "big", "upload_id": begun["upload_id"]}
+    folder = server.home / "incoming" / f"parts-{begun['upload_id']}"
+
+    def content() -> Iterator[bytes]:
+        yield b"the first half"
+        wait_until(lambda: bool(list(folder.glob("incoming-*"))), 30, lambda: "the part is not written down")
+        assert http.post(f"{PROXY}/mpu/abort/{place}", json=body).json() == {}
+        yield b"the second half"
+
+    answer = httpx.put(url, content=content(), timeout=60)
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert not [path for path in (server.home / "incoming").iterdir() if begun["upload_id"] in path.name]
+
+
+def test_of_two_attempts_of_a_part_the_one_counts_whose_tag_is_named(
+    server: RunningServer, held: dict[str, str], http: httpx.Client
+) -> None:
+    place = f"{held['experiment_id']}/{held['run_id']}/artifacts"
+    begun = http.post(f"{PROXY}/mpu/create/{place}", json={"path": "twice", "num_parts": 1}).json()
+    tag = httpx.put(begun["credentials"][0]["url"], content=b"whole", timeout=60).headers["etag"]
+    folder = server.home / "incoming" / f"parts-{begun['upload_id']}"
+    for other in ("0" * 64, "f" * 64):  # what two that settle at once leave: neither saw the other's
+        (folder / f"00001-{other}").write_bytes(b"other")
+    body = {"path": "twice", "upload_id": begun["upload_id"], "parts": [{"part_number": 1, "etag": tag}]}
+    assert http.post(f"{PROXY}/mpu/complete/{place}", json=body).json() == {}
+    assert http.get(f"{PROXY}/artifacts/{place}/twice").content == b"whole"
+
+
 def test_one_bad_metric_of_ten_thousand_is_named_and_none_is_kept(http: httpx.Client, held: dict[str, str]) -> None:
     run = http.post(f"{API}/runs/create", json={"experiment_id": held["experiment_id"]}).json()["run"]["info"]["run_id"]
     points = [{"key": f"m{n}", "value": n, "timestamp": 1, "step": 0} for n in range(10_000)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import rung
 from rung.app.local import LocalTransport
@@ -18,6 +19,7 @@ from rung.core.digests import digest_of
 from rung.core.errors import AlreadyExists, Conflict, Denied, Invalid, NotFound
 from rung.governance.records import Role
 from rung.registry import approvals as a
+from rung.registry import engine_verbs, registering
 from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.tracking.artifacts import LogArtifact
@@ -27,6 +29,7 @@ RNG = np.random.default_rng(3)
 FRAME = pl.DataFrame({"x": RNG.normal(size=300), "z": RNG.normal(size=300)})
 FRAME = FRAME.with_columns(late=(FRAME["x"] + FRAME["z"] + pl.Series(RNG.normal(size=300))) > 0)
 MODEL = LogisticRegression().fit(FRAME.select("x", "z"), FRAME["late"].to_numpy())
+NUMBERS = LinearRegression().fit(FRAME.select("x", "z"), FRAME["x"].to_numpy())
 NAME = "Späte Flüge @ EWR (v2)"
 
 
@@ -393,3 +396,17 @@ def test_what_was_collected_is_gone_for_good_and_its_number_stays_given(flights:
     with pytest.raises(AlreadyExists, match="numbers stay given"):
         registry.rename_model("other", NAME)
     assert registry.register(NAME, MODEL, example=FRAME.select("x", "z"), label="late").number == 3
+
+
+def test_a_model_holds_one_task_whoever_registers_its_first_version(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = engine_verbs.compiled_version
+
+    def slow(*given: Any) -> r.ModelVersion:
+        monkeypatch.setattr(registering, "compiled_version", compiled)
+        client.registry.register("late", NUMBERS, example=FRAME.select("x", "z"), label="late")
+        return compiled(*given)
+
+    monkeypatch.setattr(registering, "compiled_version", slow)
+    with pytest.raises(Conflict, match="is regression, not binary"):
+        client.registry.register("late", MODEL, example=FRAME.select("x", "z"), label="late")
+    assert [version.task for version in client.registry.versions("late").items] == ["regression"]

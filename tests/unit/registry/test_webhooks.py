@@ -23,11 +23,14 @@ from rung.app.local import LocalTransport, local_transport
 from rung.client.client import Client
 from rung.core.clock import SystemClock
 from rung.core.errors import Conflict, Invalid, NotFound
+from rung.core.records import replaced
 from rung.core.settings import load_settings
 from rung.engine.loop import Engine
+from rung.registry import hooking
 from rung.registry.hooking import PAUSES_S
-from rung.registry.posting import checked_address, post, signature
-from rung.registry.webhooks import EXAMPLES, DeliverWebhooks, WebhookEvent
+from rung.registry.posting import Reply, checked_address, post, signature
+from rung.registry.webhooks import EXAMPLES, DeliverWebhooks, Webhook, WebhookEvent
+from rung.storage.scope import Scope
 from tests.servers import wait_until
 
 SECRET = "correct horse"
@@ -200,6 +203,46 @@ def test_workers_side_by_side_send_each_message_once_and_in_order(open_inside: L
         worker.join()
     send(open_inside)
     assert told(receiver) == names
+
+
+def test_a_round_ends_in_time_however_many_slow_receivers_there_are(
+    open_inside: LocalTransport, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, sent = Client(open_inside), list[str]()
+    for number in range(40):
+        client.webhooks.create(f"hook-{number}", receiver.url, ["registered_model.created"])
+
+    def slowly(scope: Scope, webhook: Webhook, secret: str, delivery: str, body: str) -> Reply:
+        time.sleep(0.05)
+        sent.append(delivery)
+        return Reply(status=200)
+
+    monkeypatch.setattr(hooking, "_ROUND_S", 0.1)
+    monkeypatch.setattr(hooking, "_send", slowly)
+    client.registry.create_model("late")
+    assert send(open_inside) < 40  # eight at a time, each of them three at most
+    wait_until(lambda: not send(open_inside) and len(sent) >= 40, 60, lambda: f"{len(sent)} of 40 were sent")
+    assert len(set(sent)) == len(sent) == 40
+
+
+def test_what_is_being_sent_is_claimed_for_longer_than_it_may_take(
+    open_inside: LocalTransport, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = open_inside.platform.settings
+    patient = replaced(settings, webhooks=replaced(settings.webhooks, timeout_s=60.0))
+    monkeypatch.setattr(open_inside.platform, "settings", patient)
+    client = Client(open_inside)
+    hook = client.webhooks.create("hook", receiver.url, ["registered_model.created"])
+    client.registry.create_model("late")
+
+    def looked(scope: Scope, webhook: Webhook, secret: str, delivery: str, body: str) -> Reply:
+        (held,) = client.webhooks.deliveries(hook.id)
+        assert held.due_at - scope.now > timedelta(seconds=60 + 60)  # the round, and its last message
+        return Reply(status=200)
+
+    monkeypatch.setattr(hooking, "_send", looked)
+    assert send(open_inside) == 1
+    assert client.webhooks.deliveries(hook.id)[0].status == "delivered"
 
 
 def test_a_webhook_that_takes_nothing_any_more_is_switched_off_until_somebody_mends_it(

@@ -156,17 +156,21 @@ async def _receive(request: Request, platform: Platform, upload_id: str, number:
     try:
         await received(request, incoming)
         return await to_thread.run_sync(_settle, folder, incoming, int(number))
+    except Unavailable:
+        if not folder.is_dir():  # ended before the first byte was written
+            raise _gone() from None
+        raise
     finally:
         incoming.unlink(missing_ok=True)
 
 
 def _settle(folder: Path, incoming: Path, number: int) -> str:
     """Put a part in its place, in that of an earlier attempt too; its tag stands in its name."""
-    tag = blake3.blake3().update_mmap(incoming).hexdigest()
-    earlier = list(folder.glob(f"{number:05}-*"))
     try:
+        tag = blake3.blake3().update_mmap(incoming).hexdigest()
+        earlier = list(folder.glob(f"{number:05}-*"))
         incoming.rename(folder / f"{number:05}-{tag}")
-    except OSError:
+    except OSError:  # the upload ended while the part was on its way
         raise _gone() from None
     for path in earlier:
         if not path.name.endswith(tag):
@@ -178,22 +182,19 @@ def _complete(request: Request, transport: LocalTransport, raw: bytes) -> dict[s
     body = wire.decode_json(raw, CompleteBody)
     folder = _mine(request, transport, body.path, body.upload_id)
     upload = _upload(folder)
-    held = {int(path.name[:5]): path for path in folder.glob("[0-9]*-*")}
+    held = {path.name for path in folder.glob("[0-9]*-*")}  # of a part that came twice at once there may be two, and the tag says which
     named_tags = {part.part_number: (part.etag or "").strip('"') for part in body.parts or ()}
-    for number in range(1, upload.parts + 1):
-        if number not in held or named_tags.get(number) != held[number].name[6:]:
+    wanted = [f"{number:05}-{named_tags.get(number, '')}" for number in range(1, upload.parts + 1)]
+    for number, name in enumerate(wanted, 1):
+        if name not in held:
             if not folder.is_dir():  # completed a moment ago
                 raise _gone()
             raise Invalid(
                 f"Part {number} of {upload.parts} is missing, or not the one that was sent.", code="mlflow.bad_part", hint="Send it again."
             )
-    taken = folder.with_name(f"{folder.name}-taken")
+    taken = _taken(folder)
     try:
-        folder.rename(taken)  # of two that complete it at once, one finds it
-    except OSError:
-        raise _gone() from None
-    try:
-        kept(transport, upload.owner, upload.path, _joined([taken / held[number].name for number in sorted(held)]))
+        kept(transport, upload.owner, upload.path, _joined([taken / name for name in wanted]))
     finally:
         shutil.rmtree(taken, ignore_errors=True)
     return {}
@@ -201,8 +202,18 @@ def _complete(request: Request, transport: LocalTransport, raw: bytes) -> dict[s
 
 def _abort(request: Request, transport: LocalTransport, raw: bytes) -> dict[str, object]:
     body = wire.decode_json(raw, AbortBody)
-    shutil.rmtree(_mine(request, transport, body.path, body.upload_id), ignore_errors=True)
+    shutil.rmtree(_taken(_mine(request, transport, body.path, body.upload_id)), ignore_errors=True)
     return {}
+
+
+def _taken(folder: Path) -> Path:
+    """The folder where no further part comes to, and that of two who end an upload at once one finds. Raises NotFound."""
+    taken = folder.with_name(f"{folder.name}-taken")
+    try:
+        folder.rename(taken)
+    except OSError:
+        raise _gone() from None
+    return taken
 
 
 def _joined(parts: list[Path]) -> Path:

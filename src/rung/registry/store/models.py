@@ -13,6 +13,7 @@ from rung.core.errors import Conflict, NotFound
 from rung.core.records import Page, prepared, replaced
 from rung.registry.records import AliasMove, GateRules, Model, ModelVersion, ServingEngine, Verdict
 from rung.storage.plain import Plain
+from rung.storage.raw import Raw
 from rung.storage.sql import (
     Boolean,
     Column,
@@ -144,6 +145,11 @@ class RegistryStore:
     def __init__(self, connection: Connection, project: str) -> None:
         self._connection = connection
         self._project = project
+
+    def take_turn(self, *models: str) -> None:
+        """Let nobody else change these models, their versions or aliases until the transaction ends."""
+        for model in sorted(models):  # all who name several wait in the same order
+            Raw(self._connection).take_turn("model", self._project, model)
 
     def add_model(self, model: Model) -> None:
         """Enter a model; the unique name may refuse it."""

@@ -40,8 +40,12 @@ class ExperimentStore:
         rows = _EXPERIMENT.rows(self._connection, "project = ?", (self._project,), tail="ORDER BY number DESC")
         return tuple(_experiment(row) for row in rows)
 
+    def take_turn(self) -> None:
+        """Let nobody else make or change experiments of the project until the transaction ends."""
+        Raw(self._connection).take_turn("experiments", self._project)
+
     def next_number(self) -> int:
-        """The number after the greatest ever given; 0 stays for the default experiment."""
+        """The number after the greatest ever given; 0 stays for the default experiment. Nobody else is given it: see ``take_turn``."""
         rows = Raw(self._connection).rows("SELECT max(number) FROM experiment WHERE project = ?", (self._project,))
         return max(int(rows[0][0] or 0), 0) + 1
 

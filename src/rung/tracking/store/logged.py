@@ -7,6 +7,7 @@ from typing import Any
 
 from rung.core.clock import from_micros
 from rung.core.errors import NotFound
+from rung.storage.raw import Raw
 from rung.storage.sql import Connection, delete, select
 from rung.tracking.logged import LoggedModel
 from rung.tracking.records import ModelMetric
@@ -37,6 +38,10 @@ class LoggedStore:
         if found is None or found.deleted_at is not None:
             raise NotFound(f"There is no logged model m-{model}.", code="tracking.no_logged_model", hint="Look at the run that made it.")
         return found
+
+    def take_turn(self, model: str) -> None:
+        """Let nobody else change a logged model until the transaction ends."""
+        Raw(self._connection).take_turn("logged_model", model)
 
     def change(self, model: str, **values: Any) -> None:
         """Change columns of a logged model."""

@@ -114,8 +114,17 @@ class RunStore:
         """Take a tag off; whether it was there."""
         return self._connection.execute(TAG.delete().where(TAG.c.run == run, TAG.c.key == key)).rowcount > 0
 
+    def add_datasets(self, run: str, uses: Sequence[DatasetUse]) -> tuple[DatasetUse, ...]:
+        """Add uses of datasets that are not there yet; which these are."""
+        self._take_turn(run)
+        held = self.get(run).datasets
+        fresh = tuple(use for use in uses if use not in held)
+        self.change(run, datasets=held + fresh)
+        return fresh
+
     def add_inputs(self, run: str, inputs: Sequence[Input]) -> None:
         """Add inputs that are not there yet."""
+        self._take_turn(run)
         held = self.get(run).inputs
         fresh = tuple(item for item in inputs if item not in held)
         if fresh:
@@ -135,6 +144,7 @@ class RunStore:
 
     def add_models(self, run: str, models: Sequence[ModelLink]) -> None:
         """Add links to logged models that are not there yet."""
+        self._take_turn(run)
         held = self.get(run).models
         fresh = tuple(link for link in models if link not in held)
         if fresh:
@@ -186,6 +196,10 @@ class RunStore:
         for item in (PARAM, TAG, INPUT, BATCH, LATEST):
             self._connection.execute(delete(item).where(item.c.run == run))
         self._connection.execute(delete(RUN).where(RUN.c.project == self._project, RUN.c.id == run))
+
+    def _take_turn(self, run: str) -> None:
+        """For the lists that a run keeps in one column: processes that share a run add to them at once."""
+        self._raw.take_turn("run", run)
 
     def _among(self, name: str, columns: str, ids: Sequence[str]) -> Any:
         sql = f"SELECT {columns} FROM {name} WHERE run IN ({', '.join('?' * len(ids))}) ORDER BY run, key"  # noqa: S608 - names of ours

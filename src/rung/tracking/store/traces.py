@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rung.core.records import prepared, replaced
+from rung.storage.raw import Raw
 from rung.storage.sql import Connection, delete, select
 from rung.tracking.store.tables import ARTIFACT, TRACE, inserting
 
@@ -53,6 +54,10 @@ class TraceStore:
         if after is not None:
             query = query.where((TRACE.c.at < after.at) | ((TRACE.c.at == after.at) & (TRACE.c.id < after.id)))
         return self._read(query.order_by(TRACE.c.at.desc(), TRACE.c.id.desc()).limit(limit))
+
+    def take_turn(self, trace: str) -> None:
+        """Let nobody else change a trace's tags until the transaction ends."""
+        Raw(self._connection).take_turn("trace", self._project, trace)
 
     def retag(self, trace: str, tags: dict[str, str]) -> None:
         """Give a trace other tags."""
