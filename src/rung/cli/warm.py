@@ -46,7 +46,7 @@ def start(idle: str) -> None:
             [sys.executable, "-m", "rung.cli.warm_host", path, str(idle_s)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, start_new_session=True, cwd="/",
         )  # fmt: skip
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90  # on a busy machine loading everything takes its time
         while _pid(path) is None:
             if process.poll() is not None or time.monotonic() > until:
                 said = process.stderr.read().decode("utf-8", "replace").strip() if process.stderr and process.poll() is not None else ""

@@ -27,6 +27,7 @@ from rung.cli.entry import interpreter
 
 _WISH_BYTES = 4 << 20
 _PATIENCE_S = 5.0
+_FORKING = {signal.SIGTERM, signal.SIGINT}
 
 
 @dataclass
@@ -143,8 +144,12 @@ class Host:
     def _over(self) -> bool:
         if self._calls:
             self._used = time.monotonic()
-        replaced = not self.path.exists() or self.path.stat().st_ino != self._inode
-        return replaced or (not self._calls and time.monotonic() - self._used >= self.idle_s)
+            return False  # they would end with this process, whoever has taken its place
+        try:
+            replaced = self.path.stat().st_ino != self._inode
+        except OSError:
+            replaced = True
+        return replaced or time.monotonic() - self._used >= self.idle_s
 
     def _turn(self, key: selectors.SelectorKey) -> _Wish | None:
         if key.data == "listener":
@@ -170,10 +175,13 @@ class Host:
                 self.path.unlink(missing_ok=True)
                 _close_all(wish.streams)
             return None
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _FORKING)  # what the child is sent waits until it is no longer this process's copy
         pid = os.fork()
         if pid == 0:
             self._become(connection)
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             return wish
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         _close_all(wish.streams)
         call = _Call(connection, pid)
         self._calls[pid] = call
@@ -216,7 +224,9 @@ class Host:
 
     def _hung_up(self, call: _Call) -> None:
         """The client has gone, so its command is asked to end; not by SIGHUP, which who was started by nohup ignores."""
-        with suppress(BlockingIOError):
+        if self._calls.get(call.pid) is not call:
+            return  # its command has ended in this very round
+        with suppress(OSError):  # it went without a look at what it was told
             if call.connection.recv(64):
                 return
         self._selector.unregister(call.connection)
@@ -251,27 +261,41 @@ def take_on(wish: _Wish) -> None:
 
 
 def _read(connection: socket.socket) -> _Wish | None:
-    """A client's wish with its streams; None when it comes from another user or another interpreter."""
+    """A client's wish with its streams; None when it comes from another user or another interpreter, or was broken off."""
     credentials = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * array.array("i").itemsize))
     streams = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             streams.frombytes(data[: len(data) - len(data) % streams.itemsize])
-    size = int.from_bytes(head, "big")
-    body = b""
+    try:
+        return _wish(_body(connection, head), list(streams), ours=credentials[1] == os.getuid())
+    except (OSError, ValueError):
+        _close_all(list(streams))  # or whoever reads what the command should have written waits for its end
+        return None
+
+
+def _body(connection: socket.socket, head: bytes) -> bytes:
+    """What comes behind the length. Raises ValueError when it does not come whole, OSError."""
+    size, body = int.from_bytes(head, "big"), b""
     while len(head) == 8 and len(body) < size <= _WISH_BYTES:  # noqa: PLR2004 - the length comes first
         part = connection.recv(min(1 << 16, size - len(body)))
         if not part:
             break
         body += part
+    if len(body) != size:
+        raise ValueError("the wish was broken off")
+    return body
+
+
+def _wish(body: bytes, streams: list[int], *, ours: bool) -> _Wish:
+    """A wish from its bytes. Raises ValueError for a stranger's."""
     alike, folder, umask, count, *rest = body.split(b"\0")[:-1]
-    if credentials[1] != os.getuid() or alike != interpreter().encode("utf-8", "surrogateescape") or len(streams) != 3:  # noqa: PLR2004 - in, out, error
-        _close_all(list(streams))
-        return None
+    if not ours or alike != interpreter().encode("utf-8", "surrogateescape") or len(streams) != 3:  # noqa: PLR2004 - in, out, error
+        raise ValueError("a stranger's wish")
     words, environ = rest[: int(count)], rest[int(count) :]
     told = dict(zip(environ[::2], environ[1::2], strict=True))
-    return _Wish([os.fsdecode(word) for word in words], folder, told, int(umask), list(streams))
+    return _Wish([os.fsdecode(word) for word in words], folder, told, int(umask), streams)
 
 
 def _marks() -> tuple[tuple[str, int], ...]:
@@ -308,6 +332,9 @@ def _end_with_parent(parent: int) -> None:
 def main(path: str, idle_s: float) -> None:
     """Serve; in a child, run the command."""
     preload()
+    until = time.monotonic() + _PATIENCE_S
+    while threading.active_count() > 1 and time.monotonic() < until:
+        time.sleep(0.01)  # those of what was loaded are just ending
     if threading.active_count() > 1:
         raise SystemExit("A loaded library has started threads, so that this process cannot be forked.")
     wish = Host(Path(path), idle_s=idle_s).serve()

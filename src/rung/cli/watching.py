@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import click
@@ -21,6 +21,7 @@ _MARKS = {
 }
 _LINES = 8
 EXIT_INTERRUPTED = 130
+_STDERR = 2
 
 
 class Watch:
@@ -100,7 +101,7 @@ def interruptible(cancel: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
         if asked or not cancel():
             os._exit(EXIT_INTERRUPTED)
         asked.append(number)
-        click.secho("\nStopping: steps that can be stopped are ended. Again to leave at once.", fg="yellow", err=True)
+        _say_at_once("\nStopping: steps that can be stopped are ended. Again to leave at once.\n")
 
     held = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -108,6 +109,15 @@ def interruptible(cancel: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
     finally:
         for number, before in held.items():
             signal.signal(number, before)
+
+
+def _say_at_once(text: str) -> None:
+    """Write to standard error past its buffer: who was interrupted may be in the midst of writing to that, and it lets nobody else in.
+
+    By its number, for while an inline step runs ``sys.stderr`` is what tells the steps' words apart.
+    """
+    with suppress(OSError):  # closed
+        os.write(_STDERR, (click.style(text, fg="yellow") if os.isatty(_STDERR) else text).encode())
 
 
 def leave() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import queue
 import signal
-import threading
 
 import click
 
@@ -40,10 +40,10 @@ def command(once: bool) -> None:  # noqa: FBT001
         if state().json:
             click.echo(f'{{"rounds": {rounds}}}')
         return
-    ended = threading.Event()
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # a handler may put into it whatever it interrupts; an Event has a lock
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: ended.put(None))
     engine.start()
     note(f"Working as {engine.owner}. Ctrl-C ends.")
-    ended.wait()
+    ended.get()
     engine.stop()

@@ -31,7 +31,7 @@ A = TypeVar("A")
 _clock = SystemClock()
 _HASTE_S = 4.0
 current: ContextVar[ActiveRun | None] = ContextVar("rung_current_run", default=None)
-_alive: weakref.WeakSet[ActiveRun] = weakref.WeakSet()
+_alive: weakref.WeakValueDictionary[int, ActiveRun] = weakref.WeakValueDictionary()
 
 
 class ActiveRun:
@@ -56,7 +56,7 @@ class ActiveRun:
         self._forked = False
         self._checked: set[str] = set()
         if outbox is not None:
-            _alive.add(self)
+            _alive[id(self)] = self
 
     @property
     def client(self) -> Client:
@@ -259,7 +259,7 @@ class ActiveRun:
         self.closed = True
         if self._outbox is None:
             return
-        _alive.discard(self)
+        _alive.pop(id(self), None)
         self._outbox.close()
         if self._forked or not self._outbox.folder.journals():
             return
@@ -291,7 +291,12 @@ def enter(run: ActiveRun) -> None:
 
 def open_runs() -> list[ActiveRun]:
     """Runs that are open in this process, innermost last."""
-    return sorted((run for run in _alive if not run.closed), key=lambda run: run.id)
+    return sorted((run for run in _living() if not run.closed), key=lambda run: run.id)
+
+
+def _living() -> list[ActiveRun]:
+    """Runs that somebody holds, as they are at this instant: other threads open and close some meanwhile."""
+    return [run for held in _alive.valuerefs() if (run := held()) is not None]
 
 
 def _closed(run: str) -> Conflict:
@@ -299,12 +304,12 @@ def _closed(run: str) -> Conflict:
 
 
 def _after_fork_in_child() -> None:
-    for run in list(_alive):
+    for run in _living():
         run._after_fork()  # noqa: SLF001 - a hook of this module's own class
 
 
 def _after_fork_in_parent() -> None:
-    for run in list(_alive):
+    for run in _living():
         run.look_after_children()
 
 

@@ -6,6 +6,7 @@ Inside a pipeline's step the step's run is the current one, and every call arriv
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,17 @@ from rung.tracking.records import Artifact, Run
 RUN_VARIABLE = "RUNG_RUN"
 _clients: dict[tuple[str, str], Client] = {}  # by folder, and project of a step
 _given: dict[str, ActiveRun] = {}
-os.register_at_fork(after_in_child=_clients.clear)  # connections do not survive a fork
+_opening = threading.RLock()
+
+
+def _forked() -> None:
+    """Connections do not survive a fork, nor does a lock that a thread of the parent held."""
+    global _opening  # noqa: PLW0603 - a lock a process
+    _opening = threading.RLock()
+    _clients.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def start_run(
@@ -224,6 +235,9 @@ def _client() -> Client:
     if step is not None and step.transport is not None:
         return Client(step.transport)
     key = (str(Path.cwd()), step.project if step is not None else "")
-    if key not in _clients:
-        _clients[key] = connect()
-    return _clients[key]
+    found = _clients.get(key)
+    if found is None:
+        with _opening:  # threads that come first together share one: a second would stay open beside it
+            found = _clients.get(key) or connect()
+            _clients[key] = found
+    return found

@@ -30,6 +30,15 @@ _watching = False
 _terminated = False
 
 
+def _forked() -> None:
+    """A child does not wait for a lock that a thread of its parent held."""
+    global _lock  # noqa: PLW0603 - a lock a process
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def watch(run: Ending) -> None:
     """Close a run when the process ends, unless it is closed before."""
     global _watching  # noqa: PLW0603 - handlers of a process are installed once

@@ -105,13 +105,22 @@ class Writer:
     def waiting(self) -> int:
         """Bytes appended that have not arrived, whoever sends them."""
         with self._lock:
-            self._filled = {path: end for path, end in self._filled.items() if path.exists()}
             own = 0 if self._map is None else self._end - max(MARKS.unpack_from(self._map, MARKS_AT)[1], START)
-            return own + sum(path.stat().st_size for path in self._filled)
+            for path in list(self._filled):
+                try:
+                    own += path.stat().st_size
+                except FileNotFoundError:  # it has arrived
+                    del self._filled[path]
+            return own
 
     def end_of(self, path: Path) -> int:
         """Place before which a file holds nothing but whole frames of this writer; 0 for another's."""
         return self._end if path == self._path else self._filled.get(path, 0)
+
+    def ready(self) -> bool:
+        """Have a file, for nobody takes the folder away while there is one; False when there is no room for it."""
+        with self._lock:
+            return self._map is not None or self._open(0)
 
     def close(self) -> None:
         """Append no more; whoever sends deletes the file when it is through."""
@@ -176,6 +185,7 @@ class Writer:
             return
         if locked:
             self._filled[self._path] = self._end
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # a program that a thread starts just now has a copy of the file until it runs
         self._map.close()
         os.close(self._file)
         self._map, self._file, self._size, self._end = None, -1, 0, 0

@@ -77,6 +77,8 @@ class Outbox:
         self.folder.prepare(self._note)
         if not self._allowed(len(source) if isinstance(source, bytes) else source.stat().st_size):
             raise self._full()
+        if not self._writer.ready():  # before the blob lies there, or whoever finds no journal removes both
+            raise self._full()
         digest = self.folder.keep_blob(source)
         if not self._writer.blob(digest):
             raise self._full()
@@ -129,7 +131,7 @@ class Outbox:
     def after_fork(self) -> None:
         """In a forked child: a journal of one's own, which the parent sends."""
         self._writer.after_fork()
-        self.folder.unlock()
+        self.folder.leave()
         self._transport = None
         self._begin()
 
@@ -153,9 +155,9 @@ class Outbox:
                 self._stirred.wait(_LOOK_S)
                 if not self._closing and self._writer.waiting() < _MANY_BYTES:
                     self._hurry.wait(GATHER_S)
-                closing = self._closing
                 self._hurry.clear()
                 self._stirred.clear()
+                closing = self._closing  # looked at last: who sets it wakes this thread behind it
                 failures = 0 if self._sends_all(dispatch) else failures + 1
                 if closing:
                     break
@@ -168,12 +170,18 @@ class Outbox:
             self.folder.unlock()
 
     def _sends_all(self, dispatch: Dispatch) -> bool:
-        if not self.folder.lock():
-            return True  # another process sends for this run
         try:
+            if not self.folder.lock():
+                return True  # another process sends for this run
             while dispatch.send_one():
                 self._sent += 1
                 self._moved.set()
+        except OSError as error:  # the thread lives on: a full disk may have room again
+            self._failure = Unavailable(
+                f"The spool {self.folder.path} cannot be used: {error}.", code="tracking.spool_unusable", hint="Check its disk and rights."
+            )
+            self._moved.set()
+            return False
         except RungError as error:
             if error.kind == "unavailable" and not self.away:
                 self.away = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from rung.pipelines.authoring import Pipeline
 from rung.pipelines.context import current_step
 
 Listener = Callable[[r.StepRun], None]
+_COMPARED_S = 120.0
 
 
 class PipelinesVerbs:
@@ -27,6 +29,7 @@ class PipelinesVerbs:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._engine: Any = None
+        self._making = threading.Lock()
 
     def run(
         self,
@@ -132,7 +135,8 @@ class PipelinesVerbs:
         )  # fmt: skip
         queued = self._transport.call(wish)
         ended = self._followed(queued, engine, wait=True, listener=listener)
-        for _ in range(200):  # the comparison is stored a moment after the run has ended
+        until = time.monotonic() + _COMPARED_S
+        while time.monotonic() < until:  # the comparison is stored after the run has ended, once all outputs were read
             found = [item for item in self.reproductions(str(queued.reproduces)) if item.repeated_as == queued.id]
             if found:
                 return found[0]
@@ -319,7 +323,9 @@ class PipelinesVerbs:
         if self._engine is None:
             from rung.engine.loop import Engine  # noqa: PLC0415 - loaded only where runs execute
 
-            self._engine = Engine(platform, project=transport.caller().project)
+            with self._making:  # runs that threads begin together share one: nobody would close a second
+                if self._engine is None:
+                    self._engine = Engine(platform, project=transport.caller().project)
         return self._engine
 
 

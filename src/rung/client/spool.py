@@ -27,6 +27,7 @@ from rung.core.records import Record, prepared
 from rung.core.settings import Settings
 
 _NOTE, _LOCK, _BLOBS = "note.json", "sending.lock", "blobs"
+_TRIES = 3
 
 
 class Note(Record):
@@ -63,15 +64,22 @@ class RunFolder:
     def prepare(self, note: Note) -> None:
         """Make the folder and its note. Raises Unavailable when it cannot be written."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.path.mkdir(exist_ok=True, mode=0o700)
-            if not (self.path / _NOTE).exists():
-                write_whole(self.path / _NOTE, msgspec.json.encode(note))
+            for _ in range(_TRIES):  # whoever sent what was in the folder may remove it meanwhile
+                with suppress(FileNotFoundError, FileExistsError):
+                    self._make(note)
+                    return
+            self._make(note)
         except OSError as error:
             raise Unavailable(
                 f"The spool {self.path.parent} cannot be written: {error.strerror}.", code="tracking.spool_unwritable",
                 hint="Choose another folder with RUNG_SPOOL.",
             ) from None  # fmt: skip
+
+    def _make(self, note: Note) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.mkdir(exist_ok=True, mode=0o700)
+        if not (self.path / _NOTE).exists():
+            write_whole(self.path / _NOTE, msgspec.json.encode(note))
 
     def journals(self) -> list[Path]:
         """Journals in the order they were begun."""
@@ -95,12 +103,19 @@ class RunFolder:
         return self.path / _BLOBS / digest.partition(":")[2]
 
     def lock(self) -> bool:
-        """Become the one process that sends for this run; False while another is."""
-        return self._lock.held or (self.path.is_dir() and self._lock.take())
+        """Become the one process that sends for this run; False while another is, or where there is nothing to send."""
+        try:
+            return self._lock.take()
+        except FileNotFoundError:  # no folder, or none any more
+            return False
 
     def unlock(self) -> None:
         """Let another process send."""
         self._lock.give()
+
+    def leave(self) -> None:
+        """In a forked child: sending is the parent's."""
+        self._lock.leave()
 
     def remove_if_done(self) -> bool:
         """Delete the folder when no journal is left in it; only the sender may."""

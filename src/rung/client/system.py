@@ -133,7 +133,7 @@ class Watch:
             sys.stderr.write(f"rung: system metrics of run {self.run.id} stop: {type(error).__name__}: {error}\n")
         finally:
             if _watched.get(self.run.id) is self:
-                del _watched[self.run.id]
+                _watched.pop(self.run.id, None)  # whoever stops it takes it out too
 
     def _measure(self) -> None:
         began = time.thread_time()

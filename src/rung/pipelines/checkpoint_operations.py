@@ -7,12 +7,14 @@ from rung.core.requests import handles
 from rung.pipelines import checkpointing as c
 from rung.pipelines.checkpoint_store import CheckpointStore
 from rung.pipelines.store import PipelineStore
+from rung.storage.raw import Raw
 from rung.storage.scope import Scope
 
 
 @handles(c.SaveCheckpoint)
 def save_checkpoint(request: c.SaveCheckpoint, scope: Scope) -> c.Checkpoint:
     """The checkpoint. Raises NotFound for an unknown step; Conflict when its run has ended or a later attempt saved one."""
+    Raw(scope.connection).take_turn("checkpoint", request.pipeline_run, request.step, str(request.seed))
     run = PipelineStore(scope.connection, scope.project).run(request.pipeline_run)
     store = CheckpointStore(scope.connection, scope.project)
     held = store.find(run.id, request.step, request.seed)

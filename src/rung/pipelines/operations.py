@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,7 +86,10 @@ def resume(request: r.ResumePipelineRun, scope: Scope) -> r.PipelineRun:
             code="pipelines.being_executed",
             hint="Wait, or `rung pipeline cancel` it.",
         )
-    queue.requeue(job.id, attempts=0)
+    if not queue.requeue(job.id, attempts=0, seen=job):
+        raise Conflict(
+            f"Pipeline run {run.id} was resumed by somebody else just now.", code="pipelines.being_executed", hint="Wait for it."
+        )
     store.update_run(run.id, status="queued", error="", failed_step="", cancel_requested=False, ended_at=None, resumed=run.resumed + 1)
     hold(scope, job.id, request.held)
     return store.run(run.id)
@@ -119,16 +123,16 @@ def cancel(request: r.CancelPipelineRun, scope: Scope) -> r.PipelineRun:
     """The run; a queued one is cancelled now, a running one by its worker. Raises Conflict for one that has ended."""
     store, queue = _store(scope), QueueStore(scope.connection)
     run = store.run(request.id)
+    held = queue.ask_to_cancel(run.id, now=scope.now)
+    run = store.run(run.id)  # looked at again, now that nobody ends it: it may have ended just before
     if run.status not in {"queued", "running"}:
         raise Conflict(
             f"Pipeline run {run.id} has {run.status} already.",
             code="pipelines.ended",
             hint="Only queued and running ones can be cancelled.",
         )
-    job = queue.of_subject(run.id)
-    queue.ask_to_cancel(run.id, now=scope.now)
     store.update_run(run.id, cancel_requested=True)
-    if job is None or job.state != "leased":
+    if not held:
         store.update_run(run.id, status="cancelled", ended_at=scope.now)
         ended = store.run(run.id)
         emit(scope, finished(ended))
@@ -160,11 +164,12 @@ def step_log(request: r.StepLog, scope: Scope) -> r.LogChunk:
 
 def _read(file: Path, offset: int, limit: int) -> tuple[bytes, int]:
     """Part of a file that may not be there yet, and how long it is."""
-    if not file.is_file():
+    try:
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            return opened.read(limit), os.fstat(opened.fileno()).st_size
+    except FileNotFoundError:  # or not any more: the whole log is a blob by now
         return b"", 0
-    with file.open("rb") as opened:
-        opened.seek(offset)
-        return opened.read(limit), file.stat().st_size
 
 
 def _begun(part: bytes) -> int:

@@ -65,8 +65,8 @@ def load_project(settings: Settings) -> Project:
     """
     folder = Path(settings.folder or ".").resolve()
     with _lock:
-        files = project_files(folder)
-        state = tuple((str(file), stat.st_mtime_ns, stat.st_size) for file in files if (stat := file.stat()))
+        state = tuple(_marks(project_files(folder)))
+        files = tuple(Path(file) for file, _, _ in state)
         held = _loaded.get(str(folder))
         if held is not None and held[0] == state:
             return held[1]
@@ -85,6 +85,14 @@ def load_project(settings: Settings) -> Project:
         project = Project(folder=folder, pipelines=found, files=tuple(sorted({*files, *_pinning(folder, modules)})))
         _loaded[str(folder)] = (state, project)
         return project
+
+
+def _marks(files: Iterable[Path]) -> Iterator[tuple[str, int, int]]:
+    """Path, time and size of each file, without those that an editor or git takes away meanwhile."""
+    for file in files:
+        with suppress(FileNotFoundError):
+            stat = file.stat()
+            yield str(file), stat.st_mtime_ns, stat.st_size
 
 
 def _make_room(folder: Path, files: tuple[Path, ...]) -> None:
@@ -133,9 +141,17 @@ def project_files(folder: Path) -> tuple[Path, ...]:
             if entry.is_dir():
                 if not (entry / "pyvenv.cfg").exists():
                     waiting.append(entry)
-            elif (entry.suffix == ".py" or entry.name in _KEPT_FILES) and entry.stat().st_size <= _LARGEST:
+            elif (entry.suffix == ".py" or entry.name in _KEPT_FILES) and _size(entry) <= _LARGEST:
                 found.append(entry)
     return tuple(sorted(found))
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; too many of one that an editor or git has just taken away."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return _LARGEST + 1
 
 
 class CodeTree(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from rung.pipelines.package_store import PackageStore
 from rung.pipelines.parameters import refuse_outside
 from rung.pipelines.store import PipelineStore
 from rung.storage.queue import QueueStore
+from rung.storage.raw import Raw
 from rung.storage.scope import Scope
 
 QUEUE = "pipelines"
@@ -47,6 +48,7 @@ def start(scope: Scope, request: r.RunPipeline, *, reproduces: str | None = None
     }
     _check_rerun(store, request)
     info = None if request.package else store.definition(request.pipeline)
+    Raw(scope.connection).take_turn("pipeline_run number", scope.project, request.pipeline)
     run = r.PipelineRun(
         id=new_id(),
         number=store.next_number(request.pipeline),

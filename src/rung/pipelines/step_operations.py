@@ -37,7 +37,8 @@ def run_step(request: RunStep, scope: Scope) -> PipelineRun:
     tried = request.attempts is not None and step is not None and step.attempts > request.attempts
     abandoned = job.state == "leased" and is_dead(job.owner or "")
     if (job.state in {"done", "failed", "cancelled"} or abandoned) and not tried and (step is None or step.status not in _ENDED):
-        queue.requeue(job.id, attempts=0, payload=payload)
+        if not queue.requeue(job.id, attempts=0, payload=payload, seen=job):
+            return store.run(run.id)  # somebody else has asked for it just now
         store.update_run(run.id, status="queued", error="", failed_step="", cancel_requested=False, ended_at=None)
         if step is not None:
             store.update_step(step.id, status="waiting", error="", ended_at=None)

@@ -14,6 +14,7 @@ from rung.pipelines.scheduling import due_at, fire_times, zone_of
 from rung.pipelines.trigger_checking import first_times, sound
 from rung.pipelines.trigger_family import TRIGGERS, options_of
 from rung.pipelines.trigger_store import Hook, TriggerStore
+from rung.storage.raw import Raw
 from rung.storage.scope import Scope
 
 _DECLARED = (
@@ -51,6 +52,7 @@ def add_trigger(request: t.AddTrigger, scope: Scope) -> t.Trigger:
 @handles(t.UpdateTrigger)
 def update_trigger(request: t.UpdateTrigger, scope: Scope) -> t.Trigger:
     """The trigger, changed. Raises NotFound, Invalid. What was called before keeps its answer."""
+    Raw(scope.connection).take_turn("trigger", scope.project, request.name)
     held = _store(scope).trigger(request.name)
     _refuse_declared(held, "edited")
     changes = {name: value for name in _CHANGED if (value := getattr(request, name)) is not None}

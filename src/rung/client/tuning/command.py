@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from rung.client.current import RUN_VARIABLE
+from rung.client.outbox import PATIENCE_S
 from rung.client.tuning.folder import locks_held
 from rung.client.tuning.processes import environment_for
 from rung.client.tuning.trial import Pruned, Trial
@@ -76,7 +77,7 @@ class Command:
             last = output.tail()
             why = f": {last[-1].strip()}" if last else "."
             raise Conflict(f"The command ended with {_ended(process.returncode)}{why}\n\n" + "\n".join(last), code="tuning.command_failed")
-        self._look(trial)
+        self._look(trial, PATIENCE_S)  # nobody looks again
 
     def heard(self, text: str, trial: Trial, lines: int) -> None:
         """Take note of a line that the command printed, if it tells a metric."""
@@ -99,12 +100,12 @@ class Command:
             if output.problem is not None:
                 raise output.problem
 
-    def _look(self, trial: Trial) -> None:
+    def _look(self, trial: Trial, patience_s: float = 2.0) -> None:
         """Take over what the command itself has logged to the trial's run."""
         if trial.run.offline:
             return
         try:
-            trial.run.flush(2.0)
+            trial.run.flush(patience_s)
             tracking = trial.run.client.tracking
             latest = tracking.get(trial.run.id, points=True).latest
             for name in self.metrics:

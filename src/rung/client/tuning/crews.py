@@ -12,6 +12,7 @@ from rung.client.tuning import records as r
 from rung.client.tuning.execution import execute
 from rung.client.tuning.folder import Folder
 from rung.client.tuning.objectives import Objective
+from rung.core.records import replaced
 
 if TYPE_CHECKING:
     from rung.client.tuning.ledger import Ledger
@@ -85,7 +86,7 @@ class Inline:
     def stop(self, *, cancel: bool) -> list[r.Outcome]:
         """The trial that Ctrl-C broke off, if one was going on."""
         done, self._done = self._done, []
-        return done + ([cancelled(self._current)] if self._current else [])
+        return done + ([broken_off(self._work.folder, self._current)] if self._current else [])
 
 
 class Threads:
@@ -136,7 +137,7 @@ class Threads:
                 if not self._running:
                     break
                 found += self.ended(1.0)
-        return found + [cancelled(asked) for asked in self._running.values()]
+        return found + [broken_off(self._work.folder, asked) for asked in self._running.values()]
 
     def report(self, number: int, value: float, step: int) -> None:
         """Take an intermediate value; a trial that is to be broken off ends here."""
@@ -161,6 +162,12 @@ class Threads:
         except (KeyboardInterrupt, SystemExit):
             outcome = cancelled(asked)
         self._done.put((worker, outcome))
+
+
+def broken_off(folder: Folder, asked: r.Asked) -> r.Outcome:
+    """How a trial ended whose end was not heard of: as it is written down, where it had ended before its run was closed."""
+    kept = folder.kept(asked.number)
+    return cancelled(asked) if kept is None else replaced(kept, left_open=True)
 
 
 def cancelled(asked: r.Asked) -> r.Outcome:

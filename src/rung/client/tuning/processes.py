@@ -20,7 +20,7 @@ import msgspec
 from rung.client.client import Client
 from rung.client.transports import HttpTransport
 from rung.client.tuning import records as r
-from rung.client.tuning.crews import Work, cancelled
+from rung.client.tuning.crews import Work, broken_off
 from rung.client.tuning.objectives import packed
 from rung.core.errors import Invalid, Unavailable
 from rung.core.records import replaced
@@ -47,9 +47,9 @@ class Worker:
         self.number = task.worker
         self.asked: r.Asked | None = None
         self.ready = False
-        self.line.send_bytes(msgspec.msgpack.encode(task))
+        self.send(task)
 
-    def send(self, message: r.ToWorker) -> None:
+    def send(self, message: r.ToWorker | r.Task) -> None:
         """Tell the worker something; one that has just died is noticed when it is listened to."""
         with suppress(OSError):
             self.line.send_bytes(msgspec.msgpack.encode(message))
@@ -126,12 +126,14 @@ class Processes:
         for worker in self._workers:
             found += self._last_words(worker)
             worker.close()
+            if worker.asked is not None:  # looked up only now that it can write nothing more
+                found.append(broken_off(self._work.folder, worker.asked))
         self._workers.clear()
         (self._work.folder.path / PICKLED).unlink(missing_ok=True)
         return found
 
     def _last_words(self, worker: Worker) -> list[r.Outcome]:
-        """What a worker that is to end has still finished; its trial counts as broken off otherwise."""
+        """What a worker that is to end says of a trial that it has still finished."""
         deadline = time.monotonic() + _GRACE_S
         try:
             while worker.asked is not None and worker.line.poll(max(0.0, deadline - time.monotonic())):
@@ -145,7 +147,7 @@ class Processes:
                     break
         except (EOFError, OSError):
             pass
-        return [cancelled(worker.asked)] if worker.asked else []
+        return []
 
     def _listened(self, worker: Worker) -> r.Outcome | None:
         """Take one message of a worker. Raises Invalid when it cannot get the objective."""

@@ -9,6 +9,7 @@ from rung.governance.lineage import link, node
 from rung.pipelines.testing import records as t
 from rung.pipelines.testing.rules import counted, outcome_of
 from rung.pipelines.testing_store import TestReportStore
+from rung.storage.raw import Raw
 from rung.storage.scope import Scope
 
 
@@ -16,6 +17,7 @@ from rung.storage.scope import Scope
 def record_tests(request: t.RecordTestReport, scope: Scope) -> t.TestReport:
     """The report, numbered."""
     store = _store(scope)
+    Raw(scope.connection).take_turn("test_report number", scope.project)
     report = t.TestReport(
         id=new_id(), number=store.next_number(), outcome=outcome_of(request.checks), checks=request.checks, counts=counted(request.checks),
         wall_s=request.wall_s, code=request.code, fingerprints=request.fingerprints, git_commit=request.git_commit,
