@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,8 +15,10 @@ from rung.app.local import local_transport
 from rung.client.client import Client
 from rung.core.errors import Conflict, NotFound, Unavailable
 from rung.core.settings import load_settings
+from rung.engine import loop
+from rung.engine.loop import Engine
 from rung.pipelines.project import files_of, forget_modules
-from rung.pipelines.reproducing import DeployedVersion, FileReproductionReport, OutputComparison, Reproduction
+from rung.pipelines.reproducing import DeployedVersion, FileReproductionReport, OutputComparison, Reproduce, Reproduction
 from tests.unit.pipelines.wheels import wheel
 
 LEARNING = """
@@ -152,6 +155,39 @@ def test_a_training_is_repeated_to_the_byte_and_the_report_says_so(client: Clien
     assert "The libraries here are those recorded" in text
     trace = client.governance.trace("pipeline_run", run.id, direction="down")
     assert ("reproduction", found.id) in {(node.kind, node.id) for node in trace.nodes}
+
+
+def test_a_verdict_is_filed_with_the_end_of_its_run_or_neither_is(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = client.pipelines.run("squares")
+    compared, asked = loop.compare_runs, []
+
+    def broken_off(*given: Any) -> Any:
+        save = compared(*given)
+        asked.append(1)
+        if len(asked) == 1:  # as by a kill at this moment
+            raise RuntimeError("it was broken off")
+        return save
+
+    monkeypatch.setattr(loop, "compare_runs", broken_off)
+    wish = client.transport.call(Reproduce(id=run.id))
+    engine = Engine(client.transport.platform)
+    try:
+        engine.run_until_idle()
+    finally:
+        engine.stop()
+    assert client.pipelines.get(wish.id).run.status == "succeeded"
+    assert [(found.repeated_as, found.likeness) for found in client.pipelines.reproductions(run.id)] == [(wish.id, "identical")]
+    assert len(asked) == 2
+
+
+def test_a_run_that_cannot_be_compared_fails_with_the_reason(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def impossible(*_: Any) -> Any:
+        raise NotFound("Blob blake3:00 is gone.", code="blobs.not_found", hint="Look in a backup.")
+
+    run = client.pipelines.run("squares")
+    monkeypatch.setattr(loop, "compare_runs", impossible)
+    with pytest.raises(Unavailable, match="It cannot be compared: Blob blake3:00 is gone"):
+        client.pipelines.reproduce(run.id)
 
 
 def test_data_changed_behind_a_run_is_the_cause_of_its_difference(client: Client, folder: Path) -> None:

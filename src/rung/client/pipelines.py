@@ -20,7 +20,6 @@ from rung.pipelines.authoring import Pipeline
 from rung.pipelines.context import current_step
 
 Listener = Callable[[r.StepRun], None]
-_COMPARED_S = 120.0
 
 
 class PipelinesVerbs:
@@ -135,20 +134,19 @@ class PipelinesVerbs:
         )  # fmt: skip
         queued = self._transport.call(wish)
         ended = self._followed(queued, engine, wait=True, listener=listener)
-        until = time.monotonic() + _COMPARED_S
-        while time.monotonic() < until:  # the comparison is stored after the run has ended, once all outputs were read
-            found = [item for item in self.reproductions(str(queued.reproduces)) if item.repeated_as == queued.id]
-            if found:
-                return found[0]
-            if not ended.steps:  # it ended before its plan was made: nothing was repeated, so nothing will be compared
-                raise Unavailable(
-                    f"Run {run} cannot be repeated: {ended.error}",
-                    code="pipelines.not_restored",
-                    hint="`rung fsck` tells which blobs are lost; a backup may hold them.",
-                )
-            time.sleep(0.1)
+        found = [item for item in self.reproductions(str(queued.reproduces)) if item.repeated_as == queued.id]
+        if found:
+            return found[0]
+        if not ended.steps:  # it ended before its plan was made: nothing was repeated, so nothing is compared
+            raise Unavailable(
+                f"Run {run} cannot be repeated: {ended.error}",
+                code="pipelines.not_restored",
+                hint="`rung fsck` tells which blobs are lost; a backup may hold them.",
+            )
         raise Unavailable(
-            f"The comparison of run {queued.id} was not stored.", code="pipelines.no_comparison", hint="Look at the worker's log."
+            f"Run {queued.id} was not compared with run {run}: {ended.error}",
+            code="pipelines.no_comparison",
+            hint="Look at the worker's log.",
         )
 
     def reproduce_deployed(

@@ -381,10 +381,9 @@ class Engine:
                 restored = restored_for(transport, job)
             except RungError as error:
                 return driver.refuse(error)
-            run = driver.execute(restored)
-            if restored is not None and restored.repeats:
-                compare_runs(transport, restored, run)
-            return run
+            return driver.execute(
+                restored, partial(compare_runs, transport, restored) if restored is not None and restored.repeats else None
+            )
         finally:
             if restored is not None:
                 restored.discard()

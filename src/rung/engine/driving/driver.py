@@ -24,13 +24,14 @@ from rung.engine.wiring import answered, changed
 from rung.pipelines.authoring import Pipeline
 from rung.pipelines.checkpoint_store import CheckpointStore
 from rung.pipelines.operations import finished
-from rung.pipelines.records import Artifact, PipelineRun
+from rung.pipelines.records import Artifact, PipelineRun, StepRun
 from rung.pipelines.store import PipelineStore
 from rung.storage.outbox import emit
 from rung.storage.queue import Job, QueueStore
 from rung.storage.scope import Scope
 from rung.tracking.records import FinishRun
 
+Concluding = Callable[[PipelineRun, dict[str, StepRun]], Callable[[Scope], object]]
 _PASSING = {"storage.locked", "storage.busy", "storage.unavailable", "storage.lost_race"}
 
 
@@ -56,6 +57,7 @@ class Driver:
         self._listener = listener
         self._returns = returns
         self._restored: Restored | None = None
+        self._conclude: Concluding | None = None
         self._home = host.settings.home_path
         # of this claim alone: a driver that has lost its claim clears away what is its own, not what the next one works with
         self._scratch = self._home / "work" / f"{job.subject}.{job.fence}"
@@ -88,9 +90,14 @@ class Driver:
             self._rounds.leaving = True
         self.cancel()
 
-    def execute(self, restored: Restored | None = None) -> PipelineRun:
-        """Bring the run to its end, with the code of now or one that was restored. Raises LeaseLost when another worker has taken it."""
-        self._restored = restored
+    def execute(self, restored: Restored | None = None, conclude: Concluding | None = None) -> PipelineRun:
+        """Bring the run to its end, with the code of now or one that was restored.
+
+        ``conclude`` gets the run and its steps as they are about to be stored; what it answers stores what it found in the
+        transaction that ends the run, so that neither is ever there without the other. Raises LeaseLost when another worker has
+        taken the run.
+        """
+        self._restored, self._conclude = restored, conclude
         try:
             for left in self._scratch.parent.glob(f"{self.job.subject}.*"):
                 if int(left.suffix[1:]) < self.job.fence:  # by a worker that died, or has lost its claim
@@ -103,6 +110,7 @@ class Driver:
             return self.refuse(error)
         except KeyboardInterrupt:
             self.cancel()
+            self._conclude = None  # whoever breaks off does not wait for it
             self._end(self._row(), None, "It was interrupted.", "")
             raise
         finally:
@@ -149,11 +157,13 @@ class Driver:
         status: Literal["cancelled", "failed", "succeeded"] = "cancelled" if cancelled else "failed" if error else "succeeded"
         outputs = answered(source.plan, self._outputs) if source and not error else ()
         error = told(error)
+        left = [live.row for live in self._live.values() if live.row.status in {"waiting", "running"}]
+        stopped: Literal["cancelled", "skipped"] = "cancelled" if cancelled else "skipped"
+        concluded: Callable[[Scope], object] | None = None
 
         def save(scope: Scope) -> PipelineRun:
             progress, store = self.claim.proven(scope), PipelineStore(scope.connection, scope.project)
-            left = [live for live in self._live.values() if live.row.status in {"waiting", "running"}]
-            progress.put_steps([changed(live.row, status="cancelled" if cancelled else "skipped", ended_at=scope.now) for live in left])
+            progress.put_steps([changed(row, status=stopped, ended_at=scope.now) for row in left])
             if status == "succeeded":
                 CheckpointStore(scope.connection, scope.project).forget(run.id)
             steps = store.steps(run.id)
@@ -163,6 +173,8 @@ class Driver:
                 wall_s=(scope.now - began) / timedelta(seconds=1), cpu_s=sum(step.cpu_s for step in steps),
                 gpu_s=sum(step.gpu_s for step in steps), peak_bytes=max((step.peak_bytes for step in steps), default=0),
             )  # fmt: skip
+            if concluded is not None:
+                concluded(scope)
             ended = store.run(run.id)
             emit(scope, finished(ended))
             QueueStore(scope.connection).finish(
@@ -171,12 +183,24 @@ class Driver:
             return ended
 
         logs = self._home / "logs" / run.id
-        left = list(logs.iterdir()) if logs.is_dir() else []  # a run that is resumed as soon as it has ended makes logs of its own there
-        if tracked := self._row().run_id:
+        told_so_far = (
+            list(logs.iterdir()) if logs.is_dir() else []
+        )  # a run that is resumed as soon as it has ended makes logs of its own there
+        row = self._row()
+        if self._conclude is not None:
+            steps = {step.key: step for step in self.transport.scope().read(lambda s: PipelineStore(s.connection, s.project).steps(run.id))}
+            steps |= {step.key: changed(step, status=stopped) for step in left}
+            try:
+                concluded = self._conclude(changed(row, status=status, error=error, failed_step=failed), steps)
+            except RungError as problem:
+                if self._returns and problem.code in _PASSING:
+                    raise
+                status, error = "failed", told(f"It cannot be compared: {problem}")
+        if row.run_id:
             # before the job ends: should this process die in between, the next worker closes the tracking run again
-            self.transport.call(FinishRun(run=tracked, status=status, error=error))
+            self.transport.call(FinishRun(run=row.run_id, status=status, error=error))
         ended = self.transport.scope().write(save)
-        for file in left:
+        for file in told_so_far:
             file.unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty, or was never made
             logs.rmdir()

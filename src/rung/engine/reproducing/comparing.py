@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from rung.pipelines.records import Artifact, PipelineRun, StepRun
 from rung.pipelines.reproducing import Likeness, MetricComparison, OutputComparison, PartComparison, Reproduction
 from rung.pipelines.reproduction_store import ReproductionStore
 from rung.pipelines.rules import first_diverging, least_alike
-from rung.pipelines.store import PipelineStore
 from rung.storage.blobs import BlobStore
 from rung.storage.scope import Scope
 from rung.tracking.records import GetRun
@@ -36,12 +35,13 @@ _MOST_ITEMS = 1000
 _SYSTEM = "system/"
 
 
-def compare_runs(transport: ServiceTransport, restored: Restored, repeated: PipelineRun) -> Reproduction:
-    """Compare and store. A repeated run that failed is different at the step where it did."""
+def compare_runs(
+    transport: ServiceTransport, restored: Restored, repeated: PipelineRun, again: dict[str, StepRun]
+) -> Callable[[Scope], Reproduction]:
+    """Compare a repeated run, whose steps are ``again``; what stores the verdict. One that failed is different at the step where it did."""
     original = restored.original
     assert original is not None  # noqa: S101 - a package's run is never compared
     scope = transport.scope()
-    again = {step.key: step for step in scope.read(lambda s: PipelineStore(s.connection, s.project).steps(repeated.id))}
     scratch = scope.home / "work" / new_id()
     kept = tuple(step.key for step in restored.steps if step.key in restored.kept)
     try:
@@ -73,7 +73,7 @@ def compare_runs(transport: ServiceTransport, restored: Restored, repeated: Pipe
         link(inside, node("pipeline_run", original.id), "reproduced_in", node("reproduction", found.id))
         return found
 
-    return scope.write(save)
+    return save
 
 
 def _verdict(comparisons: Sequence[OutputComparison], metrics: Sequence[MetricComparison], repeated: PipelineRun) -> Likeness:
