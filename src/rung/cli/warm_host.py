@@ -301,7 +301,7 @@ def _wish(body: bytes, streams: list[int], *, ours: bool) -> _Wish:
 def _marks() -> tuple[tuple[str, int], ...]:
     """Files that were loaded from, with their times: another one of either means another program."""
     found = {
-        str(Path(held.__file__).parent) for name, held in list(sys.modules.items()) if name.partition(".")[0] == "rung" and held.__file__
+        str(Path(held.__file__).parent) for name, held in sys.modules.copy().items() if name.partition(".")[0] == "rung" and held.__file__
     }
     site = str(Path(selectors.__file__).parents[1] / "site-packages")
     places = [*sorted(found), *(path for path in sys.path if path.endswith("site-packages")), site]

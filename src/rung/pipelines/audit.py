@@ -74,7 +74,7 @@ class Watch:
     @property
     def undeclared(self) -> tuple[str, ...]:
         """Everything noticed, in order; of a copy of the whole environment only that."""
-        names = [f"variable {name}" for name, places in list(self.read_at.items()) if not places <= self.whole]
+        names = [f"variable {name}" for name, places in self.read_at.copy().items() if not places <= self.whole]
         return tuple(sorted({*self.found, *names, *(["variable *"] if self.whole else [])})[:_MOST])
 
     def file(self, path: Any, *, writing: bool = False, kind: str = "file") -> None:
