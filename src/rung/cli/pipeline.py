@@ -59,7 +59,11 @@ def show_(name: str) -> None:
 @verb
 def runs(name: str | None, limit: int) -> None:
     """Runs of a pipeline, or of all, newest first. Example: rung pipeline runs train"""
-    show(client().pipelines.runs(name, limit=limit), _RUN_COLUMNS, empty="No runs yet. `rung run NAME` starts one.")
+    found = client().pipelines.runs(name, limit=limit)
+    if name is not None and not found.items:
+        client().pipelines.register()
+        client().pipelines.pipeline(name)  # there may be none of that name
+    show(found, _RUN_COLUMNS, empty="No runs yet. `rung run NAME` starts one.")
 
 
 @command.command("status")

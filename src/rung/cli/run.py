@@ -124,7 +124,9 @@ def _check(name: str | None, resume: str | None, rerun: str | None, start: tuple
     if rerun is not None and not start:
         raise click.UsageError("--rerun RUN needs --from STEP.")
     if (name is None) == (resume is None and rerun is None):
-        raise click.UsageError("Give either the name of a pipeline, or --resume RUN, or --rerun RUN --from STEP.")
+        raise click.UsageError(
+            "Give either the name of a pipeline (`rung pipeline list` shows them), or --resume RUN, or --rerun RUN --from STEP."
+        )
 
 
 def _newest(name: str) -> str:

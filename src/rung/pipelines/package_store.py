@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -66,7 +67,7 @@ APPROVAL = table(
     Column("revoked_at", InstantType),
     Index("ix_package_approval_package", "project", "package"),
 )
-_SHORTEST = 71
+_WHOLE, _DIGITS = 71, re.compile(r"blake3:[0-9a-f]{1,64}")
 
 
 class PackageStore:
@@ -93,9 +94,14 @@ class PackageStore:
     def get(self, key: str) -> Package:
         """A package by its digest or the beginning of it. Raises NotFound; Conflict where several begin so."""
         whole = key if key.startswith("blake3:") else f"blake3:{key}"
-        found = self._find(PACKAGE.c.digest == whole if len(whole) == _SHORTEST else PACKAGE.c.digest.like(f"{whole}%"))
+        found: list[Package] = []
+        if _DIGITS.fullmatch(whole):
+            found = self._find(PACKAGE.c.digest == whole if len(whole) == _WHOLE else PACKAGE.c.digest.like(f"{whole}%"))
         if not found:
-            raise NotFound(f"There is no package {key!r}.", code="pipelines.no_package", hint="`rung package list` lists them.")
+            raise NotFound(
+                f"There is no package {key!r}.", code="pipelines.no_package",
+                hint="`rung package list` lists them; the beginning of a digest is enough.",
+            )  # fmt: skip
         if len(found) > 1:
             known = ", ".join(package.digest[7:23] for package in found[:5])
             raise Conflict(

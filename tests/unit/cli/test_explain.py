@@ -110,3 +110,9 @@ def test_the_cache_is_listed_shown_and_cleared(run: Any) -> None:
     assert json.loads(run("cache", "clear", "--step", "load", "--json").stdout) == {"count": 1}
     assert json.loads(run("cache", "clear", "--all", "--json").stdout) == {"count": 1}
     run("cache", "show", "0000", code=4)
+
+
+def test_runs_of_a_pipeline_that_has_none_are_told_from_those_of_one_that_is_not_there(run: Any) -> None:
+    assert "No runs yet" in run("pipeline", "runs", "train").output
+    assert "There is no pipeline 'trian'" in run("pipeline", "runs", "trian", code=4).output
+    assert "rung pipeline list" in run("run", code=2).output

@@ -83,7 +83,7 @@ def test_bad_words_are_refused_with_a_hint() -> None:
     assert ask("reproduce", "twice:1", "--all-deployed").exit_code == 2
     assert ask("reproduce", "nothing:1").exit_code == 4
     assert ask("release", "abcdef", "--to", "staging").exit_code == 4
-    assert ask("package", "show", "zzz").exit_code == 2
+    assert ask("package", "show", "zzz").exit_code == 4
     nowhere = ask("reproduce", "--all-deployed")
     assert (nowhere.exit_code, "nothing is deployed" in nowhere.output) == (1, True)
 

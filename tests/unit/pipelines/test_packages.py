@@ -133,8 +133,9 @@ def test_a_project_without_a_lock_is_not_packaged(client: Client, folder: Path) 
 def test_an_unknown_pipeline_or_package_is_not_found(client: Client) -> None:
     with pytest.raises(NotFound, match="nothing"):
         client.packages.build("nothing")
-    with pytest.raises(NotFound, match="abcdef"):
-        client.packages.get("abcdef")
+    for odd in ("abcdef", "typo", "%", "a\0b", "blake3:", "0" * 100):
+        with pytest.raises(NotFound, match="There is no package"):
+            client.packages.get(odd)
 
 
 def test_a_package_is_carried_to_another_server(client: Client, tmp_path: Path, transport: LocalTransport) -> None:
