@@ -54,9 +54,9 @@ class GrpcServer:
         reflection.enable_server_reflection(names, self._server, pool=pool())
         try:
             self.port = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:
+        except RuntimeError:  # its text tells of a variable for developers of gRPC, not why
             raise Conflict(
-                f"Port {port} on {host} cannot be used for gRPC: {error}.", code="server.port_taken",
+                f"Port {port} on {host} cannot be used for gRPC: another program listens there, or this user may not.", code="server.port_taken",
                 hint="Choose another with --set server.grpc_port=…; 0 turns gRPC off.",
             ) from None  # fmt: skip
         self._server.start()
