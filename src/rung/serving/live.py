@@ -271,10 +271,8 @@ class LiveTable:
                 held[key] = self._held[key]
         self._wished = {(project, one.name): (project, one, versions) for project, one, versions in wished}
         self._learned = learned
-        self.asleep = {
-            **self.asleep,
-            **asleep,
-        }  # what is woken, or loads at last, is let go of here once it answers: it is nowhere at no time
+        # what is woken, or loads at last, is let go of here only once it answers, so that it is never nowhere
+        self.asleep = {**self.asleep, **asleep}
         self._answer_from(held, None)
         self.asleep = {key: wish for key, wish in self.asleep.items() if key in asleep or (key in held and key not in self._held)}
         self.failed = failed
