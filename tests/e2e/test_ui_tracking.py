@@ -113,6 +113,16 @@ def test_a_selection_outlasts_pages_and_sorting_and_leads_to_a_comparison(page: 
     page.wait_for_function("figure => figure.dataset.points === '10'", arg=figure.element_handle())
 
 
+def test_a_curve_never_widens_a_page_that_has_become_narrower(page: Page, server: RunningServer) -> None:
+    page.goto(server.url + "/compare?where=tags.team+IS+NOT+NULL&group=rate")
+    page.wait_for_selector(".curve.drawn canvas")
+    page.wait_for_function("() => document.querySelector('.curve canvas').getBoundingClientRect().width > 800")
+    # In one go, so that the observer of sizes has not had its turn: how a phone looks in the frame after it was turned.
+    wide = page.evaluate("() => { const main = document.querySelector('main'); main.style.width = '390px'; return main.scrollWidth }")
+    assert wide <= 390, f"the page is {wide} pixels wide"
+    page.wait_for_function("() => document.querySelector('.curve canvas').getBoundingClientRect().width < 390")
+
+
 def test_columns_are_found_by_name_and_kept_in_a_view(page: Page, server: RunningServer) -> None:
     page.goto(server.url + "/experiments/1?where=status+%3D+'failed'")
     page.locator("#columns summary").click()
