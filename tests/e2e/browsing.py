@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 _ARGUMENTS += ["--disable-component-update", "--disable-sync"]
@@ -43,6 +43,24 @@ def tab(browser: Browser, url: str, token: str, *, width: int = 1440, allowed: s
     context.close()
     strange = [line for line in said if allowed not in line]
     assert not strange, strange
+
+
+def holding(page: Page, address: str) -> list[Route]:
+    """The requests to an address that the browser makes from now on: each waits until it is let go on."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(address, hold)
+    return held
+
+
+def asked(page: Page, held: list[Route]) -> Route:
+    """The first of them, once it was made."""
+    while not held:
+        page.wait_for_timeout(20)  # lets what the browser tells come in
+    return held[0]
 
 
 def _is_ours(message: ConsoleMessage) -> bool:

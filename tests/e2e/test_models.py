@@ -72,7 +72,7 @@ def test_a_person_rejects_a_version_tags_describes_deletes_and_restores_it(page:
     form.locator("input[name=comment]").fill(f"odd {MARKUP}")
     form.get_by_role("button").click()
     expect(page.locator("#headline")).to_contain_text("owner rejected it")
-    assert f"odd {MARKUP}" in page.locator("#main").inner_text()
+    expect(page.locator("#main")).to_contain_text(f"odd {MARKUP}")
     page.locator("summary", has_text="Change this version").click()
     form = page.locator("form[action='/act/tag-version']")
     form.locator("input[name=key]").fill("reviewed")
@@ -105,7 +105,7 @@ def test_an_approval_of_ones_own_version_is_refused_in_words(page: Page, server:
 def test_a_webhook_shows_its_messages_and_is_switched_off(page: Page, server: RunningServer) -> None:
     page.goto(server.url + "/models")
     page.get_by_role("link", name="ci <script>").click()
-    assert MARKUP in page.locator("#main").inner_text()
+    expect(page.locator("#main")).to_contain_text(MARKUP)
     page.locator("summary", has_text="Change this webhook").click()
     page.get_by_role("button", name="Switch off").click()
     expect(page.locator("#headline")).to_contain_text("is disabled")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 import rung
 from rung.client.client import Client
@@ -63,6 +63,7 @@ def page(browser: Browser, server: RunningServer, prediction: str) -> Iterator[P
         yield opened
 
 
+@pytest.mark.timeout(900)
 def test_every_page_that_is_linked_answers_and_fits_a_phone(page: Page, server: RunningServer, prediction: str) -> None:
     waiting, seen, of_a_kind = [*PLACES, "/audit", "/settings", f"/predictions/{prediction}"], set(), {}
     while waiting:
@@ -119,7 +120,7 @@ def test_a_pipeline_run_has_its_graph_its_times_and_its_log(page: Page, server: 
     page.goto(f"{server.url}/pipeline-runs/{run.id}")
     assert page.locator("svg.chart").count() == 2
     page.locator("svg a", has_text="load").first.click()
-    assert "loading 10 rows <b>now</b>" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text("loading 10 rows <b>now</b>")
 
 
 def test_a_pipeline_is_run_from_its_page(page: Page, server: RunningServer) -> None:

@@ -17,10 +17,11 @@ from rung.core.errors import NotFound
 from rung.core.settings import load_settings
 from rung.governance.records import CreatePrincipal, CreateToken
 from rung.pipelines.records import PipelineRun
-from tests.e2e.browsing import chromium, tab
+from tests.e2e.browsing import asked, chromium, holding, tab
 from tests.e2e.pipeline_seeding import MARKUP, Seeder, crowd, large, story
 from tests.servers import RunningServer, wait_until
 
+REFRESH = "htmx.ajax('GET', location.pathname, {target: '#live', select: '#live', swap: 'outerHTML'})"  # as the page does by itself
 PIPELINES = '''"""Pipelines of a trial."""
 
 import time
@@ -143,6 +144,34 @@ def test_a_running_run_is_seen_to_go_on_and_its_log_to_grow(page: Page, server: 
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
 
+def test_a_press_is_not_lost_to_a_refresh_of_the_page(page: Page, server: RunningServer, client: Client) -> None:
+    run = client.pipelines.run("patient", {"rows": 400}, wait=False)
+    page.goto(f"{server.url}/pipeline-runs/{run.id}")
+    button = page.get_by_role("button", name="Cancel")
+    held = button.element_handle()
+    button.hover()
+    page.mouse.down()
+    page.evaluate(REFRESH)
+    assert held.evaluate("button => button.isConnected")  # what was pressed is still there to be let go of
+    with page.expect_navigation():
+        page.mouse.up()
+    expect(page.locator("h1")).to_contain_text("cancelled", timeout=60_000)
+
+
+def test_a_page_that_is_left_is_not_fetched_once_more(page: Page, server: RunningServer, told: dict[str, PipelineRun]) -> None:
+    begun = f"{server.url}/pipeline-runs/{told['running'].id}"
+    page.goto(begun)
+    looks, clicks = holding(page, begun), holding(page, "**/steps/load")
+    page.evaluate(f"() => {{ {REFRESH} }}")
+    page.evaluate("document.querySelector('td a[href$=\"/steps/load\"]').click()")
+    look, click = asked(page, looks), asked(page, clicks)
+    answer = look.fetch()  # it comes while the server takes its time with what was clicked, and tells of the run's end
+    look.fulfill(response=answer, body=re.sub('data-shape="[a-z]+"', 'data-shape="ended"', answer.text()))
+    page.wait_for_timeout(500)
+    click.continue_()
+    page.wait_for_url("**/steps/load")
+
+
 def test_a_failed_run_shows_where_and_why_and_goes_on_from_there(page: Page, server: RunningServer, client: Client) -> None:
     page.goto(server.url + "/pipelines/breakable")
     page.locator("input[name='param.rows']").fill("abc")
@@ -154,14 +183,14 @@ def test_a_failed_run_shows_where_and_why_and_goes_on_from_there(page: Page, ser
     page.get_by_role("button", name="Run breakable").click()
     page.wait_for_url("**/pipeline-runs/*")
     expect(page.locator("h1")).to_contain_text("failed at fragile", timeout=60_000)
-    assert "not <i>mended</i> at 7" in page.locator("main").inner_text()
+    expect(page.locator("main")).to_contain_text("not <i>mended</i> at 7")
     assert page.locator("main i").count() == 0
     page.goto(server.url + "/")
     expect(page.locator("main")).to_contain_text("Pipelines that failed or are under way")
     page.get_by_role("link", name="breakable:1").click()
     page.locator("a[id='step-fragile']").click()
     expect(page.locator("h1")).to_contain_text("failed")
-    assert page.locator("tbody tr", has_text="ValueError").count() == 2  # the two tries
+    expect(page.locator("tbody tr", has_text="ValueError")).to_have_count(2)  # the two tries
     (server.home.parent / "mended").write_text("")
     page.go_back()
     page.locator("summary", has_text="Run again from a step").click()
@@ -181,7 +210,7 @@ def test_a_map_shows_its_items_and_those_that_failed(page: Page, server: Running
     page.goto(f"{server.url}/pipeline-runs/{run.id}")
     expect(page.locator("a[id='step-square']")).to_contain_text("12 of 12 items")
     page.locator("a[id='step-square']").click()
-    assert page.locator("table", has_text="peak memory").first.locator("tbody tr").count() == 12
+    expect(page.locator("table", has_text="peak memory").first.locator("tbody tr")).to_have_count(12)
     page.get_by_role("link", name="11", exact=True).click()
     expect(page.locator("h1")).to_contain_text("Item 11 of square succeeded")
 

@@ -12,7 +12,7 @@ import rung
 from rung.client.client import Client
 from rung.tracking.artifacts import LogArtifact
 from rung.tracking.records import CreateExperiment, FinishRun, GetRun, LogBatch, MetricPoint, Run, SearchRuns, StartRun
-from tests.e2e.browsing import chromium, tab
+from tests.e2e.browsing import asked, chromium, holding, tab
 from tests.servers import RunningServer
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -128,7 +128,9 @@ def test_columns_are_found_by_name_and_kept_in_a_view(page: Page, server: Runnin
     page.locator("#columns summary").click()
     page.locator("#keys input[value='params.note']").uncheck()
     before = page.locator("#keys").element_handle()
-    page.locator("#columns input[type=search]").press_sequentially("tea")
+    page.locator("#columns input[type=search]").fill(
+        "tea"
+    )  # at one stroke: with pauses between the letters, less would be looked for first
     page.wait_for_function("keys => !keys.isConnected", arg=before)  # what was searched for has taken its place
     assert page.locator("#keys input[value='params.rate']").is_checked()  # what was ticked is kept, what was not is gone
     assert page.locator("#keys input[value='params.note']").count() == 0
@@ -153,6 +155,21 @@ def test_columns_are_found_by_name_and_kept_in_a_view(page: Page, server: Runnin
     page.locator("summary", has_text="Views (1)").click()
     page.get_by_role("button", name="Forget view").click()
     expect(page.locator("summary", has_text="Views")).to_have_text("Views")
+
+
+def test_what_is_ticked_while_names_are_looked_for_stays_ticked(page: Page, server: RunningServer) -> None:
+    page.goto(server.url + "/experiments/1")
+    page.locator("#columns summary").click()
+    looks = holding(page, "**find=*")
+    before = page.locator("#keys").element_handle()
+    page.locator("#columns input[type=search]").fill("t")
+    look = asked(page, looks)
+    page.locator("#keys input[value='tags.team']").check()
+    page.locator("#keys input[value='params.note']").uncheck()
+    look.continue_()
+    page.wait_for_function("keys => !keys.isConnected", arg=before)
+    assert page.locator("#keys input[value='tags.team']").is_checked()
+    assert not page.locator("#keys input[value='params.note']").is_checked()
 
 
 def test_selected_runs_are_tagged_deleted_and_restored_at_once(page: Page, server: RunningServer, client: Client, runs: list[Run]) -> None:

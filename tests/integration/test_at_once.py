@@ -20,6 +20,9 @@ from rung.registry import logged as lg
 from rung.registry import records as r
 from rung.registry.purging import purge_versions
 from rung.registry.store import RegistryStore
+from rung.storage.queue import Job, QueueStore
+from rung.storage.scope import Scope
+from rung.storage.slots import SlotStore
 from rung.tracking import chunks
 from rung.tracking import logged as m
 from rung.tracking import records as t
@@ -146,6 +149,27 @@ def test_a_version_that_is_restored_while_the_retired_are_collected_keeps_its_fi
     assert not first
     version = platform.call(r.GetVersion(model="late", number=1))
     assert (version.deleted_at, version.purged) == (None, False)
+
+
+def test_slots_are_taken_by_as_many_as_there_are_and_nobody_is_sent_away(platform: LocalTransport) -> None:
+    scope = platform.platform.scope(platform.caller())
+
+    def claim(inside: Scope) -> Job:
+        queue = QueueStore(inside.connection)
+        queue.add(inside.project, queue="made", kind="run", subject="", now=inside.now)
+        job = queue.claim("made", owner="worker", lease=timedelta(minutes=5))
+        assert job is not None
+        return job
+
+    claims = [scope.write(claim) for _ in NUMBERS]
+
+    def take(number: int) -> bool:
+        job = claims[number - 1]
+        return scope.write(
+            lambda s: SlotStore(s.connection, s.project).take("step gpu", limit=MANY - 1, job=job.id, fence=job.fence, holder=job.id)
+        )
+
+    assert sum(at_once(take)) == MANY - 1
 
 
 def test_definitions_get_numbers_of_their_own(platform: LocalTransport) -> None:

@@ -57,6 +57,7 @@ def laid(draft: Draft) -> tuple[r.Route, ...]:
 def saved(scope: Scope, draft: Draft) -> r.Revision:
     """The revision a draft becomes; a rollout under way that did not ask for it ends."""
     store = ServingStore(scope.connection, scope.project)
+    _still_there(scope, draft)
     check_runtime(scope, draft)
     if draft.held is None:
         store.add_deployment(draft.deployment, new_id(), draft.environment, scope.now)
@@ -85,6 +86,20 @@ def saved(scope: Scope, draft: Draft) -> r.Revision:
     link(scope, node("principal", scope.who), "deployed", served)
     note_change()
     return revision
+
+
+def _still_there(scope: Scope, draft: Draft) -> None:
+    """Keep the versions of a draft from being deleted until it is saved. Raises Conflict where one was since it was made."""
+    registry = RegistryStore(scope.connection, scope.project)
+    wanted = {(x.model, x.number) for x in draft.routes} - {(x.model, x.number) for x in (draft.held.routes if draft.held else ())}
+    registry.take_turn(*{model for model, _ in wanted}, *{model for model, _ in models_served(draft.options)})
+    for model, number in sorted(wanted):
+        if registry.version(model, number).deleted_at is not None:
+            raise _deleted(model, number)
+
+
+def _deleted(model: str, number: int) -> Conflict:
+    return Conflict(f"{model}:{number} is deleted.", code="registry.deleted", hint=f"`rung model restore {model} {number}` first.")
 
 
 def _tell_shadow(scope: Scope, draft: Draft) -> None:
@@ -125,9 +140,7 @@ def version_of(scope: Scope, model: str, number: int | None, alias: str | None =
         raise Invalid("A version is named by number or by alias, not both.", code="serving.which_version", hint="Drop one of them.")
     version = store.version(model, store.alias(model, alias) if alias is not None else number)
     if version.deleted_at is not None:
-        raise Conflict(
-            f"{model}:{version.number} is deleted.", code="registry.deleted", hint=f"`rung model restore {model} {version.number}` first."
-        )
+        raise _deleted(model, version.number)
     check_servable(version)
     return version
 

@@ -50,6 +50,7 @@ class SlotStore:
 
     def take(self, name: str, *, limit: int, job: str, fence: int, holder: str) -> bool:
         """Take one of the slots of a name for a holder under a job's claim; False when all are held."""
+        Raw(self._connection).take_turn("slots", self._project, name)
         rows = self._taken(name)
         held = {row.number for row in rows if row.stands()}
         if any((row.holder, row.job, row.fence) == (holder, job, fence) for row in rows):

@@ -20,10 +20,12 @@ from rung.core.errors import Conflict
 from rung.core.ids import new_id
 from rung.core.records import replaced
 from rung.core.settings import Settings
-from rung.serving import ab_tests, rollouts
+from rung.registry import retiring
+from rung.registry.logged import DeleteVersion
+from rung.serving import ab_tests, deploying, rollouts
 from rung.serving.ab_records import AbTest
 from rung.serving.options import RolloutPlan
-from rung.serving.records import GetDeployment
+from rung.serving.records import Deploy, GetDeployment, ListDeployments
 from rung.serving.revising import drafted, saved
 from rung.serving.rollout_records import PauseRollout, Rollout
 from rung.serving.rollout_store import RolloutStore
@@ -63,6 +65,28 @@ def beside(scope: Scope, first: Callable[[Scope], object], second: Callable[[Sco
         other = pool.submit(scope.write, looking)
         held.result(20)
         return other.result(20)
+
+
+def test_a_version_is_not_both_deployed_and_deleted(any_settings: Settings) -> None:
+    transport = local_transport(any_settings)
+    client, scope = Client(transport), transport.platform.scope(transport.caller())
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    frame = pl.DataFrame({"a": rows[:, 0], "b": rows[:, 1]})
+    for _ in range(2):
+        client.registry.register("m", LogisticRegression().fit(rows, rows[:, 0] > 0), example=frame, label="y")
+
+    def deploy(number: int) -> Callable[[Scope], object]:
+        return lambda inside: deploying.deploy(Deploy(deployment=f"d{number}", model="m", number=number, environment="staging"), inside)
+
+    def delete(number: int) -> Callable[[Scope], object]:
+        return lambda inside: retiring.delete_version(DeleteVersion(model="m", number=number), inside)
+
+    with pytest.raises(Conflict, match="m:1 is served by deployment d1"):
+        beside(scope, deploy(1), delete(1))
+    with pytest.raises(Conflict, match="m:2 is deleted"):
+        beside(scope, delete(2), deploy(2))
+    assert [held.name for held in transport.call(ListDeployments())] == ["d1"]
+    transport.close()
 
 
 def test_a_revision_is_not_made_from_one_that_is_not_the_newest_any_more(any_settings: Settings) -> None:

@@ -96,17 +96,18 @@ class Recorder:
 
     def _room(self, scope: Scope, wished: list[Work]) -> tuple[list[Work], list[Work]]:
         """Which attempts have room in the groups of their steps, over all runs and workers."""
-        begun: list[Work] = []
-        refused: list[Work] = []
-        for work in wished:
+        rooms: dict[str, bool] = {}
+        for work in sorted(
+            wished, key=lambda work: work.live.node.step.options.concurrency_group
+        ):  # all who take of several wait in one order
             options = work.live.node.step.options
             group = options.concurrency_group
             room = not group or SlotStore(scope.connection, scope.project).take(
                 f"step {group}", limit=options.concurrency_limit, job=self.claim.job.id, fence=self.claim.job.fence, holder=work.id
             )
             work.slot = bool(group) and room
-            (begun if room else refused).append(work)
-        return begun, refused
+            rooms[work.id] = room
+        return [work for work in wished if rooms[work.id]], [work for work in wished if not rooms[work.id]]
 
     def _save_ended(self, scope: Scope, progress: ProgressStore, what: Round, logs: dict[str, str]) -> None:
         rows = []

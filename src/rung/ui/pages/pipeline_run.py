@@ -49,7 +49,7 @@ def pipeline_run(visit: Visit) -> Page:
     refresh = 2 if len(held.steps) <= _MANY_STEPS else 10
     return Page(
         "Pipeline run", _headline(held, steps), blocks, f"rung pipeline status {held.pipeline}:{held.number}", data,
-        live=under_way, refresh_s=refresh, still=still, scripts=("live.js",), shape=held.status,
+        live=under_way, refresh_s=refresh, still=still, shape=held.status,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def step(visit: Visit) -> Page:
     head += f" after {held.attempts} tries." if held.attempts > 1 and held.status == "failed" else "."
     return Page(
         "Step", head, live, f"rung pipeline log {run.pipeline}:{run.number} {held.key}", {"step": held, "spec": spec}, live=running, refresh_s=2,
-        still=[*log, *rest], scripts=("live.js", "log.js"), shape=f"{held.status} {held.attempts}",
+        still=[*log, *rest], scripts=("log.js",), shape=f"{held.status} {held.attempts}",
     )  # fmt: skip
 
 

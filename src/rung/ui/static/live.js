@@ -1,11 +1,14 @@
 "use strict";
-// A live page is replaced part by part. What somebody has opened, scrolled to or stands on stays as it was; when the
-// page's shape changes (a run has ended, a step has begun), all of it is fetched once more.
+// A live page is replaced part by part. What somebody has opened, scrolled to or stands on stays as it was, and a part is
+// not taken from under a press, which would never become a click; when the page's shape changes (a run has ended, a step
+// has begun), all of it is fetched once more.
 (function () {
-  let open = new Set(), places = [], focused = "", shape = "";
+  const PRESS_MS = 5000, AGAIN_MS = 200; // a release that is never told of (outside of the window) is not waited for
+  let open = new Set(), places = [], focused = "", shape = "", pressed = 0, leaving = 0;
 
   function live() { return document.getElementById("live"); }
   function name(details, index) { const head = details.querySelector("summary"); return (head ? head.textContent.trim() : "") + "#" + index; }
+  function within(moment) { return Date.now() - moment < PRESS_MS; }
   function keep() {
     const part = live();
     if (!part) return;
@@ -23,10 +26,21 @@
       const again = document.getElementById(focused) || part.querySelector('[href="' + CSS.escape(focused).replace(/\\\//g, "/") + '"]') || part.querySelector("[href='" + focused.replace(/'/g, "") + "']");
       if (again) again.focus({ preventScroll: true });
     }
-    if (part.dataset.shape && shape && part.dataset.shape !== shape) location.reload();
+    const changed = part.dataset.shape && shape && part.dataset.shape !== shape;
     shape = part.dataset.shape || shape;
+    if (changed && !window.uPlot) reload(); // a page with curves exchanges what stands still by itself
   }
-  document.addEventListener("htmx:beforeSwap", keep);
+  // Neither while a press may become a click, nor when one leads elsewhere: that would be taken back.
+  function reload() {
+    if (within(pressed) || within(leaving)) setTimeout(reload, AGAIN_MS); else location.reload();
+  }
+  document.addEventListener("pointerdown", function () { pressed = Date.now(); }, true);
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, function () { setTimeout(function () { pressed = 0; }, 0); }, true);
+  window.addEventListener("beforeunload", function () { leaving = Date.now(); });
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    if (within(pressed) && ["live", "rows"].includes(event.detail.target.id)) event.detail.shouldSwap = false; // the next answer comes soon
+    else keep();
+  });
   document.addEventListener("htmx:afterSwap", restore);
   document.addEventListener("DOMContentLoaded", function () { const part = live(); shape = part && part.dataset.shape || ""; });
   if (document.readyState !== "loading") { const part = live(); shape = part && part.dataset.shape || ""; }

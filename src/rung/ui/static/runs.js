@@ -3,7 +3,7 @@
 (function () {
   let page = null;
   let selected = new Set();
-  let across = 0, focused = "";
+  let across = 0, focused = "", ticked = new Map();
 
   function withSelection(href) {
     const url = new URL(href, location.href);
@@ -51,24 +51,21 @@
     }
     show();
   }
-  // A refresh of the rows keeps what is scrolled to and what has the focus.
+  // A refresh of the rows keeps what is scrolled to and what has the focus; one of the columns to choose from, what was
+  // ticked since it was asked for.
   document.addEventListener("htmx:beforeSwap", function () {
+    ticked = new Map([...document.querySelectorAll("#keys input[name=col]")].map(function (box) { return [box.value, box.checked]; }));
     const wide = page && page.querySelector("[data-wide]"), held = document.activeElement;
     across = wide ? wide.scrollLeft : 0;
     focused = held && held.name === "run" ? held.value : "";
   });
   document.addEventListener("htmx:afterSwap", function () {
     start();
+    for (const box of document.querySelectorAll("#keys input[name=col]")) if (ticked.has(box.value)) box.checked = ticked.get(box.value);
     const wide = page && page.querySelector("[data-wide]");
     if (wide) wide.scrollLeft = across;
     const box = focused && page.querySelector("input[name=run][value='" + focused + "']");
     if (box) box.focus({ preventScroll: true });
-  });
-  document.addEventListener("click", function (event) {
-    for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
-  });
-  document.addEventListener("keydown", function (event) {
-    if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
   });
   start();
 })();
