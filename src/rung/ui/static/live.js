@@ -30,9 +30,10 @@
     shape = part.dataset.shape || shape;
     if (changed && !window.uPlot) reload(); // a page with curves exchanges what stands still by itself
   }
-  // Neither while a press may become a click, nor when one leads elsewhere: that would be taken back.
+  // Neither while a press may become a click, nor when one leads elsewhere, which would be taken back, nor while somebody types.
   function reload() {
-    if (within(pressed) || within(leaving)) setTimeout(reload, AGAIN_MS); else location.reload();
+    const held = document.activeElement, typing = held && held.matches("input, textarea") && held.value !== held.defaultValue;
+    if (typing || within(pressed) || within(leaving)) setTimeout(reload, AGAIN_MS); else location.reload();
   }
   document.addEventListener("pointerdown", function () { pressed = Date.now(); }, true);
   for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, function () { setTimeout(function () { pressed = 0; }, 0); }, true);
