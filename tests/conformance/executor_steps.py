@@ -175,7 +175,7 @@ def undisturbed() -> list[Any]:
     os.umask(umask)
     print("still here")
     return [Path.cwd().name, "DISTURBED" in os.environ, "HOME" in os.environ, umask, "/disturbed" in sys.path,
-            signal.getsignal(signal.SIGALRM) == signal.SIG_DFL]  # fmt: skip
+            signal.getsignal(signal.SIGALRM) == signal.SIG_DFL, signal.getitimer(signal.ITIMER_REAL)[0]]  # fmt: skip
 
 
 def leave_thread() -> int:

@@ -510,6 +510,16 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
+def until_kept(process: subprocess.Popen[str], many: int) -> list[str]:
+    """What a writer says until it has kept so many blobs."""
+    lines: list[str] = []
+    while sum(line.startswith("+") for line in lines) < many:
+        assert process.stdout is not None
+        lines.append(process.stdout.readline())
+        assert lines[-1], "the writer has ended"
+    return lines
+
+
 def test_kill_9_in_the_midst_of_puts_deletions_and_compacting_loses_nothing_acknowledged(tmp_path: Path) -> None:
     chance = random.Random(3)
     kept: set[str] = set()
@@ -519,7 +529,7 @@ def test_kill_9_in_the_midst_of_puts_deletions_and_compacting_loses_nothing_ackn
             subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), f"{attempt}-{n}"], stdout=subprocess.PIPE, text=True)
             for n in range(2)
         ]
-        lines = [process.stdout.readline() for process in processes if process.stdout]
+        lines = [line for process in processes for line in until_kept(process, 2)]
         time.sleep(chance.uniform(0.1, 0.8))
         for process in processes:
             process.send_signal(signal.SIGKILL)
@@ -562,7 +572,7 @@ for text in ["before", *(f"parent {n}" for n in range(50)), *(f"child {c} {n}" f
     assert blobs.get(digest_of(text.encode())) == text.encode(), text
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     lose_index(tmp_path)

@@ -50,7 +50,7 @@ class Release:
 
     def settle(self) -> None:
         """Let the engine deliver, look and act until nothing is left to do."""
-        self.engine.run_until_idle(30)
+        self.engine.run_until_idle(90)
 
     def look(self) -> None:
         """Let the engine look now, however short ago it did."""

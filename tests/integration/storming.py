@@ -169,7 +169,7 @@ def serving(folder: Path, *arguments: str, settings: tuple[str, ...] = (), envir
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environ or {})})
     held = Serving(port, process, log, client, token)
     try:
-        wait_until(lambda: "Rung serves at" in log.read_text(), 90, lambda: f"it does not serve:\n{log.read_text()}", process)
+        wait_until(lambda: "Rung serves at" in log.read_text(), 180, lambda: f"it does not serve:\n{log.read_text()}", process)
         yield held
     finally:
         if process.poll() is None:

@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator
         client.registry.register("sleeps", Sleeps(), example=ROWS.head(3), label="y")
         for name in ("fast", "sleeps"):
             client.serving.deploy(name, name, 1, environment="staging")
-        client.serving.configure("sleeps", {"limits.timeout_ms": 12_000})
+        client.serving.configure("sleeps", {"limits.timeout_ms": 25_000})
         client.close()
         yield running
 

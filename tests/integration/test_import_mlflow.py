@@ -231,7 +231,7 @@ def test_a_killed_import_goes_on_where_it_was(tmp_path: Path) -> None:
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     journals = tmp_path / "home" / "imports"
-    wait_until(lambda: any(path.stat().st_size > 100_000 for path in journals.glob("*.db-wal")), 60, lambda: "nothing was imported")
+    wait_until(lambda: any(path.stat().st_size > 100_000 for path in journals.glob("*.db-wal")), 180, lambda: "nothing was imported")
     process.kill()
     process.wait()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

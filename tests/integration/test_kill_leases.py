@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -77,8 +78,8 @@ def _look(settings: Settings, run: str) -> PipelineRunDetail:
 
 def test_a_worker_that_was_stopped_comes_back_and_cannot_commit(tmp_path: Path) -> None:
     settings = _project(tmp_path)
-    go, code = tmp_path / "go", Path(settings.folder) / "pipelines.py"
-    code.write_text(code.read_text().replace("time.sleep(1.0)", f"while not os.path.exists({str(go)!r}): time.sleep(0.02)"))
+    go = tmp_path / "go"
+    _held_back(settings, go)
     marks, nursery = tmp_path / "marks", Nursery(Path(settings.folder))
     try:
         with Client(local_transport(settings)) as client:
@@ -86,7 +87,7 @@ def test_a_worker_that_was_stopped_comes_back_and_cannot_commit(tmp_path: Path) 
             run = client.pipelines.run("one", wait=False).id
         zombie = nursery.fork("worker")
         _until(lambda: str(zombie) in marks.read_text())
-        os.kill(zombie, signal.SIGSTOP)  # alive for the machine, silent for the others: only its lease tells
+        _stop_between_writes(settings, zombie)  # alive for the machine, silent for the others: only its lease tells
         go.touch()
         other = nursery.fork("worker")
         _until(lambda: _look(settings, run).run.status == "succeeded")
@@ -102,6 +103,22 @@ def test_a_worker_that_was_stopped_comes_back_and_cannot_commit(tmp_path: Path) 
         nursery.close()
 
 
+def _stop_between_writes(settings: Settings, pid: int) -> None:
+    """Stop a process where it is not writing: one that is stopped in a transaction keeps the file from everybody."""
+    ours = sqlite3.connect(settings.home_path / "rung.db", timeout=120, isolation_level=None)
+    ours.execute("BEGIN IMMEDIATE")
+    os.kill(pid, signal.SIGSTOP)
+    _until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    ours.execute("ROLLBACK")
+    ours.close()
+
+
+def _held_back(settings: Settings, go: Path) -> None:
+    """Let the project's step last until a file is there."""
+    code = Path(settings.folder) / "pipelines.py"
+    code.write_text(code.read_text().replace("time.sleep(1.0)", f"while not os.path.exists({str(go)!r}): time.sleep(0.02)"))
+
+
 def _queue(settings: Settings) -> str:
     with Client(local_transport(settings)) as client:
         return client.pipelines.run("one", {"name": "y"}, wait=False).id
@@ -115,6 +132,8 @@ def _engine(settings: Settings, hours: float) -> tuple[Platform, Engine]:
 def test_clocks_an_hour_off_neither_steal_nor_hold_a_run(any_settings: Settings, tmp_path: Path) -> None:
     # A long lease: what is taken by the clock would be taken at once, and a machine that stands still for a while is no dead worker.
     settings = _project(tmp_path, lease_s=60, **{"home": any_settings.home, "storage.database": any_settings.storage.database})
+    go = tmp_path / "go"
+    _held_back(settings, go)
     with Client(local_transport(settings)) as client:
         client.pipelines.register()
         run = client.pipelines.run("one", wait=False).id
@@ -130,6 +149,7 @@ def test_clocks_an_hour_off_neither_steal_nor_hold_a_run(any_settings: Settings,
             while time.monotonic() < until:
                 observer.tick()
             assert observer._drivers == {}
+            go.touch()
             _until(lambda wanted=wanted: _look(settings, wanted).run.status == "succeeded")  # type: ignore[misc]
             assert len(_look(settings, wanted).attempts) == 1
         finally:
@@ -137,6 +157,7 @@ def test_clocks_an_hour_off_neither_steal_nor_hold_a_run(any_settings: Settings,
             observer.stop()
             ahead.close()
             behind.close()
+        go.unlink()
         run = _queue(settings)
 
 
@@ -164,8 +185,8 @@ def test_an_abandoned_run_is_taken_up_after_its_lease_by_a_clock_an_hour_behind(
 
 def test_a_worker_that_ends_gives_its_run_back_at_once(tmp_path: Path) -> None:
     settings = _project(tmp_path)
-    code = Path(settings.folder) / "pipelines.py"
-    code.write_text(code.read_text().replace("time.sleep(1.0)", "time.sleep(5.0)"))
+    go = tmp_path / "go"
+    _held_back(settings, go)
     with Client(local_transport(settings)) as client:
         client.pipelines.register()
         run = client.pipelines.run("one", wait=False).id
@@ -173,6 +194,8 @@ def test_a_worker_that_ends_gives_its_run_back_at_once(tmp_path: Path) -> None:
         first = Engine(platform)
         first.start()
         _until(lambda: client.pipelines.get(run).run.status == "running")
+        driver = next(iter(first._drivers.values()))
+        threading.Thread(target=lambda: (_until(driver.claim.lost.is_set), go.touch()), daemon=True).start()  # its step is waited for
         first.stop()
         job = platform.database.read(lambda c: QueueStore(c).of_subject(run))
         assert (job.state, job.attempts) == ("queued", 0)
@@ -209,6 +232,8 @@ def _job(*, beats: int, fence: int = 1) -> object:
 
 def test_a_driver_that_has_lost_its_claim_writes_nothing(tmp_path: Path) -> None:
     settings = _project(tmp_path)
+    go = tmp_path / "go"
+    _held_back(settings, go)
     with Client(local_transport(settings)) as client:
         client.pipelines.register()
         run = client.pipelines.run("one", wait=False).id
@@ -223,6 +248,7 @@ def test_a_driver_that_has_lost_its_claim_writes_nothing(tmp_path: Path) -> None
         before = client.pipelines.get(run).steps
         _until(driver.claim.lost.is_set)
         assert before == client.pipelines.get(run).steps
+        go.touch()
         engine.stop()
         second = Engine(platform)
         second.run_until_idle()
@@ -268,14 +294,14 @@ def test_a_driver_that_lost_its_claim_does_not_end_the_next_one_s_beats(tmp_path
 def test_ctrl_c_ends_a_run_whose_step_cannot_be_stopped(tmp_path: Path) -> None:
     settings = _project(tmp_path)
     marks, folder = tmp_path / "marks", Path(settings.folder)
-    (folder / "pipelines.py").write_text(PROJECT.format(marks=str(marks)).replace("time.sleep(1.0)", "time.sleep(60)"))
+    (folder / "pipelines.py").write_text(PROJECT.format(marks=str(marks)).replace("time.sleep(1.0)", "time.sleep(600)"))
     process = subprocess.Popen(
         [sys.executable, "-m", "rung.cli.main", "run", "one"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
         _until(lambda: bool(marks.read_text()))
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=180)
     finally:
         process.kill()
     assert process.returncode == 130, output

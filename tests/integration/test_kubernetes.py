@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rung.pipelines.context import StepContext
 from rung.storage.blobs import open_blobs
 from tests.conformance import executor_steps as steps
 from tests.conformance.fake_kubernetes import FakeCluster, fake_kubernetes
+from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +81,7 @@ def test_labels_are_short_and_told_apart() -> None:
 
 def test_what_the_cluster_refuses_is_told_in_its_words(executor: Kubernetes, cluster: tuple[str, FakeCluster], tmp_path: Path) -> None:
     cluster[1].refusal = "jobs.batch is forbidden: User cannot create resource"
-    outcome = executor.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=20)
+    outcome = executor.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=120)
     assert (outcome.status, "User cannot create resource" in outcome.error) == ("failed", True)
 
 
@@ -91,7 +92,7 @@ def test_a_pod_that_dies_with_its_node_is_lost_and_blameless(
     future = executor.submit(task)
     time.sleep(1.0)
     cluster[1].lose(job_name(task))
-    outcome = future.result(timeout=20)
+    outcome = future.result(timeout=120)
     assert (outcome.status, outcome.blameless) == ("lost", True)
 
 
@@ -100,14 +101,24 @@ def test_a_job_that_somebody_deleted_is_lost(executor: Kubernetes, cluster: tupl
     future = executor.submit(task)
     time.sleep(0.5)
     cluster[1].delete(job_name(task))
-    assert future.result(timeout=20).status == "lost"
+    assert future.result(timeout=120).status == "lost"
 
 
 def test_a_cluster_that_is_slow_to_take_a_job_has_not_lost_it(
     executor: Kubernetes, cluster: tuple[str, FakeCluster], tmp_path: Path
 ) -> None:
     cluster[1].slow_s = 1.0  # twenty looks
-    assert executor.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=60).status == "succeeded"
+    assert executor.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=120).status == "succeeded"
+
+
+def _once_submitted(executor: Kubernetes, act: Callable[[], object]) -> None:
+    """Act as soon as an attempt is entered, which a slow cluster has not taken yet."""
+
+    def wait() -> None:
+        wait_until(lambda: bool(executor._jobs), 120, lambda: "nothing was submitted")
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def test_a_job_that_is_cancelled_while_the_cluster_takes_it_is_ended(
@@ -115,8 +126,8 @@ def test_a_job_that_is_cancelled_while_the_cluster_takes_it_is_ended(
 ) -> None:
     cluster[1].slow_s = 1.0
     task = _task(tmp_path, steps.sleep, arguments={"seconds": 60.0})
-    threading.Timer(0.3, executor.cancel, [task.id]).start()
-    assert executor.submit(task).result(timeout=60).status == "cancelled"
+    _once_submitted(executor, lambda: executor.cancel(task.id))
+    assert executor.submit(task).result(timeout=120).status == "cancelled"
     assert job_name(task) not in cluster[1].jobs
 
 
@@ -124,13 +135,13 @@ def test_a_refusal_that_comes_after_closing_changes_nothing(cluster: tuple[str, 
     settings = Settings(engine=EngineSettings(kubernetes_url=cluster[0], kubernetes_image="registry.example/steps:1"))
     made = Kubernetes(open_blobs(f"file://{tmp_path / 'blobs'}"), 2, settings, poll_s=0.05)
     cluster[1].slow_s, cluster[1].refusal = 1.0, "forbidden"
-    threading.Timer(0.3, made.close).start()
-    assert made.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=60).status == "cancelled"
+    _once_submitted(made, made.close)
+    assert made.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=120).status == "cancelled"
 
 
 def test_an_image_that_cannot_be_pulled_fails_the_attempt(executor: Kubernetes, cluster: tuple[str, FakeCluster], tmp_path: Path) -> None:
     cluster[1].waiting_reason = "ImagePullBackOff"
-    outcome = executor.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=30)
+    outcome = executor.submit(_task(tmp_path, steps.double, arguments={"x": 1})).result(timeout=120)
     assert (outcome.status, "ImagePullBackOff" in outcome.error) == ("failed", True)
 
 
@@ -139,7 +150,7 @@ def test_a_retry_first_ends_the_job_that_a_dead_engine_left(executor: Kubernetes
     cluster[1].waiting_reason = "ContainerCreating"
     cluster[1].create(attempt_job(left, "blake3:0", image="i:1", blobs="", owner="dead-engine"))
     cluster[1].waiting_reason = ""
-    assert executor.submit(_task(tmp_path, steps.double, attempt=2, arguments={"x": 1})).result(timeout=30).status == "succeeded"
+    assert executor.submit(_task(tmp_path, steps.double, attempt=2, arguments={"x": 1})).result(timeout=120).status == "succeeded"
     assert job_name(left) not in cluster[1].jobs
 
 
@@ -162,7 +173,7 @@ def test_a_cancel_that_the_cluster_does_not_hear_is_said_again(
     monkeypatch.setattr(executor._api, "delete", deaf_once)
     future = executor.submit(task)
     executor.cancel(task.id)
-    assert future.result(timeout=60).status == "cancelled"
+    assert future.result(timeout=120).status == "cancelled"
     assert unheard == [job_name(task)]
 
 
@@ -176,7 +187,7 @@ def test_a_job_whose_taking_is_not_answered_is_not_left_behind(
         raise Unavailable("The Kubernetes API does not answer.", code="engine.no_kubernetes")
 
     monkeypatch.setattr(executor._api, "create", unanswered)
-    assert executor.submit(_task(tmp_path, steps.sleep, arguments={"seconds": 60.0})).result(timeout=20).status == "failed"
+    assert executor.submit(_task(tmp_path, steps.sleep, arguments={"seconds": 60.0})).result(timeout=120).status == "failed"
     assert cluster[1].jobs == {}
 
 
@@ -187,7 +198,7 @@ def test_an_attempt_whose_pod_was_cleared_away_with_its_node_is_lost(
     future = executor.submit(task)
     cluster[1].jobs[job_name(task)]["status"] = {"failed": 1, "conditions": [{"type": "Failed", "status": "True"}]}
     monkeypatch.setattr(executor._api, "pods", lambda _: [])
-    outcome = future.result(timeout=20)
+    outcome = future.result(timeout=120)
     assert (outcome.status, outcome.blameless) == ("lost", True)
 
 

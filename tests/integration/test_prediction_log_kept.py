@@ -224,7 +224,7 @@ def test_the_engine_compacts_and_tells_on_its_own(client: Client, transport: Loc
     live_table(transport.platform.database, transport.platform.blobs, transport.platform.settings).close()  # seals
     keepers = [LogKeeper(transport.platform, f"engine-{n}") for n in range(2)]
     home = transport.platform.settings.home_path / "predictions"
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while list(home.rglob("*.seg")) and time.monotonic() < until:
         for keeper in keepers:
             keeper.tick()

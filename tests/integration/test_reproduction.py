@@ -83,7 +83,7 @@ def price():
 
 @step
 def call(port: int) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plug:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plug:
         return plug.recv(2).decode()
 
 @pipeline

@@ -107,7 +107,7 @@ def test_a_server_killed_and_started_again_while_a_client_logs_gets_all_of_it_on
                 processes.append(
                     subprocess.Popen(fresh_server.process.args, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 )
-                wait_until(lambda: _ready(fresh_server.url), 60, lambda: "the server did not come back", processes[-1])
+                wait_until(lambda: _ready(fresh_server.url), 180, lambda: "the server did not come back", processes[-1])
         assert all_steps(client, run.id, "loss") == list(range(step))
         found = client.tracking.get(run.id)
         assert (found.status, found.tags["while"]) == ("succeeded", "away")
@@ -145,7 +145,7 @@ run.finish(patience_s=1.0)
     fresh_server.process.wait()
     again = subprocess.Popen(fresh_server.process.args, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _ready(fresh_server.url), 60, lambda: "the server did not come back", again)
+        wait_until(lambda: _ready(fresh_server.url), 180, lambda: "the server did not come back", again)
         subprocess.run([sys.executable, "-m", "rung.cli.main", "sync"], env=environment(fresh_server, spool), cwd=tmp_path, check=True)
         with connect(fresh_server.url, fresh_server.token) as client:
             found = client.tracking.get("away:1")

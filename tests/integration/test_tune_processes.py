@@ -81,7 +81,9 @@ def module_objective(trial: rung.Trial) -> float:
 
 
 def test_two_workers_work_at_the_same_time_in_processes_of_their_own(tmp_path: Path, client: Client) -> None:
-    done = _start(_script(tmp_path, pause=0.3))
+    done = _start(_script(tmp_path, hold=0))
+    wait_until(lambda: len(_lines(tmp_path / "began.jsonl")) == 2, 180, lambda: "they do not work side by side", None)
+    (tmp_path / "go").touch()
     out, err = done.communicate(timeout=120)
     assert done.returncode == 0, err
     ended = _lines(tmp_path / "ended.jsonl")
@@ -170,7 +172,7 @@ def test_a_result_on_disk_counts_though_the_tuner_was_killed_before_it_took_it(t
 def test_ctrl_c_ends_tuner_and_workers_with_their_runs_closed(tmp_path: Path, client: Client) -> None:
     script = _script(tmp_path, pause=1.0, steps=30, trials=4)
     tuner = _start(script)
-    wait_until(lambda: len(_lines(tmp_path / "began.jsonl")) == 2, 60, lambda: "no trial began", None)
+    wait_until(lambda: len(_lines(tmp_path / "began.jsonl")) == 2, 180, lambda: "no trial began", None)
     workers = psutil.Process(tuner.pid).children()
     tuner.send_signal(signal.SIGINT)
     _, err = tuner.communicate(timeout=60)

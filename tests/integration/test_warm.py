@@ -137,7 +137,7 @@ def test_a_signal_reaches_the_command_as_it_reaches_a_process_of_its_own(project
     process = subprocess.Popen([sys.executable, "-m", "rung.cli.entry", "run", "resting"], cwd=project, env=env, stderr=subprocess.DEVNULL)
     wait_for((project / "resting").exists)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 130  # as without a warm process: the run is cancelled and said to be
+    assert process.wait(timeout=120) == 130  # as without a warm process: the run is cancelled and said to be
     assert alive(warm)
 
 
@@ -155,7 +155,7 @@ def test_a_killed_warm_process_takes_its_commands_along_and_is_not_missed(projec
     wait_for(lambda: (project / "resting").exists() and (project / "resting").read_text() != "")
     running = int((project / "resting").read_text())
     os.kill(warm, signal.SIGKILL)
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=120) == 1
     wait_for(lambda: not alive(running))
     assert told(project, env)["parent"] != warm
 
@@ -183,7 +183,7 @@ def test_a_changed_rung_is_noticed(project: Path, env: dict[str, str], tmp_path:
 
 
 def test_it_ends_when_idle_and_says_so(project: Path, env: dict[str, str]) -> None:
-    started = json.loads(rung("warm", "start", "--idle", "4s", "--json", folder=project, env=env).stdout)
+    started = json.loads(rung("warm", "start", "--idle", "10s", "--json", folder=project, env=env).stdout)
     assert started["warm"] is True
     wait_for(lambda: not alive(started["pid"]))
     assert json.loads(rung("warm", "status", "--json", folder=project, env=env).stdout)["warm"] is False

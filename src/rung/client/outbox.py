@@ -126,7 +126,7 @@ class Outbox:
         thread, seen = self._thread, -1
         while thread is not None and thread.is_alive() and self._sent != seen:  # as long as it gets on
             seen = self._sent
-            thread.join(5.0)
+            thread.join(PATIENCE_S)
 
     def after_fork(self) -> None:
         """In a forked child: a journal of one's own, which the parent sends."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PATH = "code/uncommitted.patch"
 _LARGEST = 1 << 20
-_GIT_S = 10.0
+_GIT_S = 30.0
 # Files that hold secrets by their name stay out even when somebody has committed them.
 _SECRET = (
     ".env*",

@@ -16,7 +16,7 @@ from rung.pipelines.hooks import push_cause
 from rung.pipelines.triggering import Signal, Trigger
 
 _log = logging.getLogger("rung.engine")
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 20.0
 _MOST_PATHS = 20_000
 _QUIET = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "--no-optional-locks")
 _NO_COMMIT = "0" * 40

@@ -158,7 +158,7 @@ class PredictionLog:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=10)
         self.seal()
-        with self._lock:
+        with self._lock, self._laying:
             spare, self._spare = self._spare, None
         if spare is not None:
             spare.seal()
@@ -172,7 +172,7 @@ class PredictionLog:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock, self._disk, self._sealing = threading.Lock(), threading.Lock(), threading.Lock()
+        self._lock, self._laying, self._disk, self._sealing = (threading.Lock() for _ in range(4))
         self._wake = threading.Event()
         self._thread = None
         self._segment = self._spare = None
@@ -219,10 +219,11 @@ class PredictionLog:
         """The next segment with room for ``needed`` bytes, the one allocated ahead if it is ready and large enough."""
         if self._full and sum(segment.size for segment in self._full) >= _MOST_UNSEALED:
             raise _no_room(f"the disk does not follow, {len(self._full)} full segments wait for it")
-        if self._spare is not None and self._spare.size >= needed + HEADER.size:
-            fresh, self._spare = self._spare, None
-        else:
-            fresh = self._allocated(needed + HEADER.size)
+        with self._laying:  # what the thread lays out right now is waited for: a disk may have no room for two
+            if self._spare is not None and self._spare.size >= needed + HEADER.size:
+                fresh, self._spare = self._spare, None
+            else:
+                fresh = self._allocated(needed + HEADER.size)
         if self._segment is not None:
             if self.fsync:
                 self._segment.sync()
@@ -282,20 +283,15 @@ class PredictionLog:
                         segment.cool()
 
     def _ahead(self) -> None:
-        if self._full_up(self._size):
-            return
-        try:
-            spare = Segment(self._folder, self._size)
-            sync_folder(self._folder)
-        except OSError as error:
-            LOG.warning("the prediction log finds no room for its next segment: %s", error.strerror)
-            return
-        with self._lock:
-            self._size = min(self._size * 2, self._most)
-            if self._spare is None:
-                self._spare, spare = spare, None  # type: ignore[assignment]  # given away
-        if spare is not None:
-            spare.seal()
+        with self._laying:
+            if self._spare is not None or self._full_up(self._size):
+                return
+            try:
+                self._spare = Segment(self._folder, self._size)
+                self._size = min(self._size * 2, self._most)
+                sync_folder(self._folder)
+            except OSError as error:
+                LOG.warning("the prediction log finds no room for its next segment: %s", error.strerror)
 
     def _seal(self, full: list[Segment]) -> None:
         with self._sealing:
@@ -393,8 +389,9 @@ def _forked() -> None:
 
 def segments(folder: Path, *, sealed_only: bool = False) -> list[Path]:
     """Segments of a folder, oldest first."""
-    kinds = ("*.seg",) if sealed_only else ("*.seg", "*.open")
-    return sorted((path for kind in kinds for path in folder.glob(kind)), key=lambda path: path.stem)
+    # Open ones first: one that is sealed meanwhile is then met twice, never missed.
+    kinds = ("*.seg",) if sealed_only else ("*.open", "*.seg")
+    return sorted({path.stem: path for kind in kinds for path in folder.glob(kind)}.values(), key=lambda path: path.stem)
 
 
 _LOGS: weakref.WeakSet[PredictionLog] = weakref.WeakSet()

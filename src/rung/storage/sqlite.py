@@ -25,7 +25,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 _GROUP = 1000
 _IDLE = 8  # connections that are kept open
-_BUSY_S = 10  # how long another process may keep the file
+_BUSY_S = 60  # how long another process may keep the file: one commit to a disk that is very busy may take many seconds
 _AGAIN_S = 0.01
 _APPLICATION_ID = 0x52554E47  # "RUNG"
 

@@ -14,7 +14,7 @@ from rung.core.records import Record
 from rung.tracking.records import Hardware, LockKind, RunContext
 
 _LOCKS: tuple[LockKind, ...] = ("uv.lock", "requirements.lock", "requirements.txt")
-_GIT_S = 5.0
+_GIT_S = 15.0
 
 
 class Lock(Record):

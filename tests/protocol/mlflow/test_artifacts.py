@@ -91,7 +91,7 @@ def _begin(wire: Wire, place: str, parts: int) -> tuple[str, list[str]]:
 def _tags(urls: list[str], *contents: bytes) -> list[dict[str, object]]:
     found = []
     for number, (url, content) in enumerate(zip(urls, contents, strict=True), 1):
-        answer = requests.put(url, data=content, timeout=30)  # without a token, as the client does it
+        answer = requests.put(url, data=content, timeout=60)  # without a token, as the client does it
         assert answer.status_code == 200, answer.text
         found.append({"part_number": number, "etag": answer.headers["ETag"], "url": url})
     return found
@@ -133,7 +133,7 @@ def test_an_aborted_upload_leaves_nothing(wire: Wire, place: str) -> None:
     upload_id, urls = _begin(wire, place, 2)
     parts = _tags(urls, b"one", b"two")
     assert _end(wire, place, upload_id, [], "abort").json() == {}
-    assert requests.put(urls[0], data=b"late", timeout=30).status_code == 404
+    assert requests.put(urls[0], data=b"late", timeout=60).status_code == 404
     assert _end(wire, place, upload_id, parts).status_code == 404
     assert wire.send("GET", f"{PROXY}/artifacts?path={place}").json() == {}
 
@@ -146,7 +146,7 @@ def test_an_upload_is_ended_only_for_the_file_and_by_the_project_that_began_it(w
     rung_client.governance.create_project(project)
     body: Any = {"path": "big.bin", "upload_id": upload_id, "parts": parts}
     assert wire.send("POST", f"/p/{project}{PROXY}/mpu/complete/{place}", json=body).status_code == 404
-    assert requests.post(f"{wire.base}{PROXY}/mpu/complete/{place}", json=body, timeout=30).status_code == 401
+    assert requests.post(f"{wire.base}{PROXY}/mpu/complete/{place}", json=body, timeout=60).status_code == 401
     assert _end(wire, place, upload_id, parts).status_code == 200
 
 
@@ -165,14 +165,14 @@ def test_an_upload_begins_only_for_who_is_there(wire: Wire, experiment: str) -> 
 
 @pytest.mark.parametrize("upload_id", ["x", "../../../../etc", "%2e%2e%2f", "0" * 32, "a" * 5000])
 def test_a_guessed_upload_is_none(wire: Wire, place: str, upload_id: str) -> None:
-    assert requests.put(f"{wire.base}{PROXY}/mpu/parts/{upload_id}/1", data=b"x", timeout=30).status_code == 404
+    assert requests.put(f"{wire.base}{PROXY}/mpu/parts/{upload_id}/1", data=b"x", timeout=60).status_code == 404
     assert _end(wire, place, upload_id, []).status_code == 404
 
 
 @pytest.mark.parametrize("number", ["0", "3", "-1", "x", "1" * 50, "²"])
 def test_a_part_that_was_not_asked_for_is_refused(wire: Wire, place: str, number: str) -> None:
     _, urls = _begin(wire, place, 2)
-    answer = requests.put(urls[0].rpartition("/")[0] + "/" + number, data=b"x", timeout=30)
+    answer = requests.put(urls[0].rpartition("/")[0] + "/" + number, data=b"x", timeout=60)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
 
 
@@ -209,23 +209,23 @@ def test_a_ticket_fetches_one_file_without_a_token(wire: Wire, place: str, run: 
     wire.send("PUT", f"{PROXY}/artifacts/{place}/a.txt", data=b"abc")
     leave = wire.send("GET", f"{PROXY}/presigned/{place}/a.txt").json()
     assert (leave["headers"], leave["file_size"]) == ({}, 3)
-    assert requests.get(leave["url"], timeout=30).content == b"abc"
+    assert requests.get(leave["url"], timeout=60).content == b"abc"
     other = wire.post("artifacts/presigned-download-url", {"run_id": run, "path": "a.txt", "expiration": 60}).json()
-    assert requests.get(other["presigned_url"], headers={"Range": "bytes=1-"}, timeout=30).content == b"bc"
-    assert requests.put(leave["url"], data=b"new", timeout=30).status_code == 403
+    assert requests.get(other["presigned_url"], headers={"Range": "bytes=1-"}, timeout=60).content == b"bc"
+    assert requests.put(leave["url"], data=b"new", timeout=60).status_code == 403
     head, _, ticket = leave["url"].rpartition("/")
     for forged in (ticket[:-2] + ("AA" if not ticket.endswith("AA") else "BB"), "x", ticket[5:], "=" * 40, "é"):
-        answer = requests.get(f"{head}/{forged}", timeout=30)
+        answer = requests.get(f"{head}/{forged}", timeout=60)
         assert (answer.status_code, answer.json()["error_code"]) == (403, "PERMISSION_DENIED")
 
 
 def test_a_ticket_sends_one_file_and_expires(wire: Wire, run: str) -> None:
     leave = wire.post("artifacts/presigned-upload-url", {"run_id": run, "path": "in/b.txt"}).json()
-    assert requests.put(leave["presigned_url"], data=b"sent", headers=leave["headers"], timeout=30).status_code == 200
+    assert requests.put(leave["presigned_url"], data=b"sent", headers=leave["headers"], timeout=60).status_code == 200
     assert [item["path"] for item in wire.get("artifacts/list", run_id=run, path="in").json()["files"]] == ["in/b.txt"]
     leave = wire.post("artifacts/presigned-upload-url", {"run_id": run, "path": "in/b.txt", "expiration": 1}).json()
     time.sleep(1.1)
-    late = requests.put(leave["presigned_url"], data=b"late", timeout=30)
+    late = requests.put(leave["presigned_url"], data=b"late", timeout=60)
     assert (late.status_code, late.json()["error_code"]) == (403, "PERMISSION_DENIED")
     assert "expired" in late.json()["message"]
 
@@ -236,7 +236,7 @@ def test_who_lost_the_right_cannot_use_a_ticket_to_send(wire: Wire, server: Serv
     token = rung_client.governance.create_token(name).secret
     leave = Wire(server.url, token).post("artifacts/presigned-upload-url", {"run_id": run, "path": "b.txt"}).json()
     rung_client.governance.set_role(name, "viewer")
-    assert requests.put(leave["presigned_url"], data=b"x", timeout=30).status_code == 403
+    assert requests.put(leave["presigned_url"], data=b"x", timeout=60).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 @pytest.fixture(scope="module")
 def http(server: RunningServer) -> Iterator[httpx.Client]:
     """The owner's connection."""
-    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.token}"}, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.token}"}, timeout=60) as client:
         yield client
 
 
@@ -90,7 +90,7 @@ Ask = Callable[[str, str, bytes], tuple[int, bytes]]
 @pytest.fixture(scope="module")
 def ask(server: RunningServer) -> Iterator[Ask]:
     """Sends method, address and body as the owner, with as little of a client as can be; answers status and body."""
-    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=60)
     headers = {"authorization": f"Bearer {server.token}", "content-type": "application/json"}
 
     def send(method: str, address: str, content: bytes) -> tuple[int, bytes]:
@@ -316,7 +316,7 @@ def test_a_part_that_breaks_off_leaves_nothing_and_may_come_again(server: Runnin
     url, body = begun["credentials"][0]["url"], {"path": "big", "upload_id": begun["upload_id"]}
     folder = server.home / "incoming" / f"parts-{begun['upload_id']}"
     _raw(server, f"PUT {url.removeprefix(server.url)} HTTP/1.1", b"x" * (1 << 20), length=2 << 20, hang_up=True)
-    wait_until(lambda: [path.name for path in folder.iterdir()] == ["upload.json"], 30, lambda: f"{list(folder.iterdir())} are there")
+    wait_until(lambda: [path.name for path in folder.iterdir()] == ["upload.json"], 90, lambda: f"{list(folder.iterdir())} are there")
     assert http.post(f"{PROXY}/mpu/complete/{place}", json={**body, "parts": [{"part_number": 1, "etag": ""}]}).status_code == 400
     tag = httpx.put(url, content=b"whole", timeout=60).headers["etag"]
     body["parts"] = [{"part_number": 1, "etag": tag}]
@@ -342,7 +342,7 @@ def test_a_part_on_its_way_when_its_upload_is_given_up_is_told_so_and_leaves_not
 
     def content() -> Iterator[bytes]:
         yield b"the first half"
-        wait_until(lambda: bool(list(folder.glob("incoming-*"))), 30, lambda: "the part is not written down")
+        wait_until(lambda: bool(list(folder.glob("incoming-*"))), 90, lambda: "the part is not written down")
         assert http.post(f"{PROXY}/mpu/abort/{place}", json=body).json() == {}
         yield b"the second half"
 
@@ -385,7 +385,7 @@ def reader(server: RunningServer) -> Iterator[httpx.Client]:
     owner = Client(HttpTransport(server.url, server.token))
     owner.governance.create_principal("ann", role="viewer")
     token = owner.governance.create_token("ann").secret
-    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {token}"}, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {token}"}, timeout=60) as client:
         yield client
 
 

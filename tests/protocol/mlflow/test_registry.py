@@ -104,7 +104,7 @@ def test_the_scoring_address_that_mlflows_users_know_enforces_the_signature(
     def score(frame: pd.DataFrame) -> requests.Response:
         return requests.post(
             f"{server.url}/deployments/{deployed}/invocations", json={"dataframe_split": frame.to_dict(orient="split")},
-            headers={"Authorization": f"Bearer {server.token}"}, timeout=30,
+            headers={"Authorization": f"Bearer {server.token}"}, timeout=60,
         )  # fmt: skip
 
     good = score(ROWS.head(2))

@@ -47,7 +47,7 @@ def inference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
         client.close()
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             ready = grpc.channel_ready_future(channel)
-            wait_until(lambda: ready.done() or not _waits(ready), 30, lambda: "gRPC did not come up")
+            wait_until(lambda: ready.done() or not _waits(ready), 90, lambda: "gRPC did not come up")
         yield Inference(running, f"127.0.0.1:{port}")
 
 

@@ -25,7 +25,7 @@ def http(server: RunningServer) -> Iterator[httpx.Client]:
         model = LogisticRegression(C=strength).fit(ROWS.to_numpy(), STAYS)
         client.registry.register("churn", model, example=ROWS, label="stays")
     client.serving.deploy("churn", "churn", 1, environment="staging")
-    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.token}"}, timeout=30) as opened:
+    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.token}"}, timeout=60) as opened:
         yield opened
     client.close()
 

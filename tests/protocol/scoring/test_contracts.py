@@ -26,7 +26,7 @@ def http(server: RunningServer) -> Iterator[httpx.Client]:
     for name in ("churn", "other"):
         client.serving.deploy(name, "churn", 1, environment="staging")
     client.close()
-    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.token}"}, timeout=30) as opened:
+    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.token}"}, timeout=60) as opened:
         yield opened
 
 

@@ -39,7 +39,7 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 
 @pytest.fixture
 def http(open_server: RunningServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=open_server.url, timeout=30) as opened:
+    with httpx.Client(base_url=open_server.url, timeout=60) as opened:
         yield opened
 
 

@@ -109,7 +109,7 @@ def test_a_run_whose_driver_fails_after_its_lease_was_renewed_is_driven_again(na
         return RuntimeError("bad luck")
 
     failed = _faulty_once(monkeypatch, fault, when=lambda what: bool(what.begun))
-    engine.run_until_idle(timeout_s=20)
+    engine.run_until_idle(timeout_s=120)
     engine.stop()
     # that it ends shows too that what the attempt was granted has been given back: there is room for one step only
     assert (len(failed), _status(narrow, run)) == (1, "succeeded")
@@ -119,7 +119,7 @@ def test_a_run_outlives_a_database_that_is_locked_for_a_while(narrow: Client, mo
     engine = _engine(narrow)
     run = _queued(narrow, engine)
     _faulty_once(monkeypatch, lambda: Unavailable("It is locked.", code="storage.locked"), when=lambda what: bool(what.ended))
-    engine.run_until_idle(timeout_s=20)
+    engine.run_until_idle(timeout_s=120)
     engine.stop()
     assert _status(narrow, run) == "succeeded"
 
@@ -137,9 +137,9 @@ def test_a_run_that_cannot_be_given_back_either_is_given_back_later(narrow: Clie
         return give_back(self, job, **options)
 
     monkeypatch.setattr(Engine, "_give_back", unavailable_once)
-    engine.run_until_idle(timeout_s=20)
+    engine.run_until_idle(timeout_s=120)
     _until(lambda: engine.tick() or _status(narrow, run) == "succeeded")
-    engine.run_until_idle(timeout_s=20)
+    engine.run_until_idle(timeout_s=120)
     engine.stop()
     assert (len(refused), _status(narrow, run)) == (1, "succeeded")
 
@@ -175,7 +175,7 @@ def test_what_runs_is_ended_when_its_driver_fails(client: Client, monkeypatch: p
     engine._executors["inline"] = hanging
     run = _queued(client, engine, both)
     _faulty_once(monkeypatch, lambda: RuntimeError("bad luck"), when=lambda what: bool(what.ended))
-    engine.run_until_idle(timeout_s=20)
+    engine.run_until_idle(timeout_s=120)
     engine.stop()
     assert (hanging.cancelled, _status(client, run)) == (["first"], "failed")
 
@@ -186,13 +186,13 @@ def test_a_lease_is_renewed_while_code_is_restored(narrow: Client, monkeypatch: 
     beats: list[int] = []
 
     def slow(_: Any, job: Job) -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while not (beat := _job(engine, run).beats) and time.monotonic() < until:
             time.sleep(0.05)
         beats.append(beat)
 
     monkeypatch.setattr(loop, "restored_for", slow)
-    engine.run_until_idle(timeout_s=60)
+    engine.run_until_idle(timeout_s=300)
     engine.stop()
     assert (beats[0] > 0, _status(narrow, run)) == (True, "succeeded")
 
@@ -209,8 +209,8 @@ def test_leases_are_renewed_after_a_renewal_that_failed_in_a_way_nobody_thought_
         return heartbeat(self, job, **options)
 
     monkeypatch.setattr(QueueStore, "heartbeat", faulty)
-    monkeypatch.setattr(loop, "restored_for", lambda *_: _until(lambda: _job(engine, run).beats > 0, 30))
-    engine.run_until_idle(timeout_s=60)
+    monkeypatch.setattr(loop, "restored_for", lambda *_: _until(lambda: _job(engine, run).beats > 0, 120))
+    engine.run_until_idle(timeout_s=300)
     engine.stop()
     assert (len(faults), _status(narrow, run)) == (1, "succeeded")
 

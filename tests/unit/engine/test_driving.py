@@ -491,8 +491,8 @@ def test_many_steps_take_no_more_each_than_a_hundred(client: Client) -> None:
         return time.process_time() - used
 
     cpu_s(10)
-    few = cpu_s(100) / 100
-    many = cpu_s(800) / 800
+    few = min(cpu_s(100) for _ in range(3)) / 100  # the least: other threads of this process count too
+    many = min(cpu_s(800) for _ in range(3)) / 800
     assert many < 3 * few + 0.002
 
 
@@ -541,7 +541,7 @@ def test_a_wide_map_costs_little_an_item(client: Client) -> None:
     used = time.process_time()
     run = client.pipelines.run(wide)
     assert run.status == "succeeded"
-    assert time.process_time() - used < 3.0
+    assert time.process_time() - used < 15.0  # measured 0.6 s; a transaction an item takes minutes
     assert len(_detail(client, run.id).attempts) < 100
 
 

@@ -147,9 +147,13 @@ def test_a_container_that_is_to_end_ends_though_what_was_interrupted_holds_the_l
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     monkeypatch.setattr(remote, "_LEAVE_S", 0.1)
+    monkeypatch.setattr(remote, "_pools", [])
+    before = set(threading.enumerate())
     with remote._lock:
         remote._leave()
     assert left == [143]
+    for closing in set(threading.enumerate()) - before:
+        closing.join(120)
 
 
 def test_a_snapshot_that_another_process_restored_first_leaves_no_second_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def _queue(mail: LineageMail) -> Job:
     )
 
 
-def _sent(mail: LineageMail, within_s: float = 20.0) -> None:
+def _sent(mail: LineageMail, within_s: float = 120.0) -> None:
     until = time.monotonic() + within_s
     while mail._platform.database.read(lambda c: QueueStore(c).has_queued(QUEUE) or bool(QueueStore(c).leased(QUEUE))):
         assert time.monotonic() < until, "it was not sent in time"

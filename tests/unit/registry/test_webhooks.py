@@ -88,7 +88,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_inside(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalTransport]:
     """A platform that may call private addresses, on each database engine."""
-    flags = {"home": str(tmp_path / "home"), "webhooks.allow_private": "true"}
+    flags = {"home": str(tmp_path / "home"), "webhooks.allow_private": "true", "webhooks.timeout_s": "60"}
     if request.param == "postgresql":
         flags["storage.database"] = request.getfixturevalue("postgres").new_database()
     opened = local_transport(load_settings(tmp_path, environ={}, flags=flags))

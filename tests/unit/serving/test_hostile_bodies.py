@@ -130,7 +130,7 @@ def test_csv_of_a_hundred_thousand_columns_is_refused_at_once() -> None:
     for body in (b"," * 100_000 + b"\n", b'"\n"' + b"," * 100_000):
         error = refused("mlflow", body, CSV)
         assert (error.code, "100001 columns" in error.message) == ("serving.columns", True)
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 20  # measured 0.01 s; what grows with the square takes minutes
 
 
 def test_a_column_named_twice_is_refused_in_csv_and_json() -> None:

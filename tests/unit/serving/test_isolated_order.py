@@ -78,10 +78,10 @@ def test_a_line_is_closed_only_when_nobody_reads_it(process: Process) -> None:
         ending = threading.Thread(target=process.end)
         ending.start()
         held: Any = process.held
-        assert held.killed.wait(20)
+        assert held.killed.wait(120)
         assert process.line.recv(1) == b""  # whoever reads hears at once that nothing comes
         assert process.line.fileno() >= 0  # or the number would be another connection's
-    ending.join(20)
+    ending.join(120)
     assert process.line.fileno() == -1
 
 
@@ -98,14 +98,14 @@ def test_threads_that_ask_first_after_a_fork_begin_anew_once(monkeypatch: pytest
     monkeypatch.setattr(Isolated, "_reset", slow)
 
     def own() -> None:
-        both.wait(20)
+        both.wait(120)
         one._own()
 
     threads = [threading.Thread(target=own) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert (len(count), one._pid) == (1, os.getpid())
 
 

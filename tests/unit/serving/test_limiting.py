@@ -106,5 +106,5 @@ def test_a_body_of_very_many_members_or_of_noise_is_unpacked_in_a_time_of_its_le
     begun = time.process_time()
     assert inflated("gzip", gzip.compress(b"") * 100_000, MIB) == b""
     assert inflated("gzip", gzip.compress(noise, 1), 16 * MIB) == noise
-    assert time.process_time() - begun < 3
+    assert time.process_time() - begun < 30  # measured 0.23 s; what grows with the square takes minutes
     assert inflated("gzip", b"".join([gzip.compress(b"ab"), bytes(200_000), gzip.compress(b"cd")]), MIB) == b"abcd"

@@ -39,11 +39,11 @@ def at_once(work: Callable[[], object]) -> list[object]:
     both = threading.Barrier(2)
 
     def run() -> object:
-        both.wait(20)
+        both.wait(120)
         return work()
 
     with ThreadPoolExecutor(2) as pool:
-        return [done.result(20) for done in [pool.submit(run), pool.submit(run)]]
+        return [done.result(120) for done in [pool.submit(run), pool.submit(run)]]
 
 
 def slowly(kind: Callable[..., Any]) -> Callable[..., Any]:

@@ -82,8 +82,8 @@ def test_a_change_that_comes_before_anybody_looks_is_seen() -> None:
     table: Any = SimpleNamespace(marker=1)
 
     async def waited() -> None:
-        waiting = asyncio.ensure_future(Waiters(table).changed(1, 60))
+        waiting = asyncio.ensure_future(Waiters(table).changed(1, 600))
         asyncio.get_running_loop().call_soon(setattr, table, "marker", 2)  # by another thread, once it was compared and before the look
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 120)
 
     asyncio.run(waited())

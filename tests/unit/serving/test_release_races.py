@@ -61,10 +61,10 @@ def beside(scope: Scope, first: Callable[[Scope], object], second: Callable[[Sco
 
     with ThreadPoolExecutor(2) as pool:
         held = pool.submit(scope.write, holding)
-        assert done.wait(20)
+        assert done.wait(120)
         other = pool.submit(scope.write, looking)
-        held.result(20)
-        return other.result(20)
+        held.result(120)
+        return other.result(120)
 
 
 def test_a_version_is_not_both_deployed_and_deleted(any_settings: Settings) -> None:

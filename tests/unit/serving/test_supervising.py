@@ -50,7 +50,7 @@ def ended(pid: int) -> int:
         return bool(waited)
 
     try:
-        wait_until(gone, 20, lambda: f"{pid} lives on")
+        wait_until(gone, 120, lambda: f"{pid} lives on")
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -116,7 +116,7 @@ def test_the_number_of_a_template_that_was_waited_for_is_nobodys(job: Job, monke
         supervisor._reap()
         return held.pid == 0
 
-    wait_until(waited_for, 20, lambda: f"{pid} was not waited for")
+    wait_until(waited_for, 120, lambda: f"{pid} was not waited for")
     killed: list[int] = []
     monkeypatch.setattr(os, "kill", lambda pid, _: killed.append(pid))
     held.close()  # by now another process may have the number

@@ -63,8 +63,10 @@ def test_a_new_file_that_another_writes_to_meanwhile_is_waited_for(tmp_path: Pat
     lay_out(tmp_path / "a.db")
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    threading.Timer(0.2, lambda: other.execute("COMMIT")).start()
+    late = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+    late.start()
     database = Database(sqlite_url(tmp_path / "a.db"))
     assert database.read(lambda connection: Raw(connection).rows("PRAGMA journal_mode")[0][0]) == "wal"
     database.close()
+    late.join()
     other.close()

@@ -210,7 +210,7 @@ def test_a_thousand_points_are_logged_in_one_short_call(client: Client) -> None:
     points = [r.MetricPoint(key="loss", value=float(step), step=step) for step in range(1000)]
     started = time.process_time()
     client.tracking.log(run.id, metrics=points)
-    assert time.process_time() - started < 1.0  # measured 0.03 s; the bound only catches a query a point
+    assert time.process_time() - started < 5.0  # measured 0.03 s; the bound only catches a query a point
 
 
 def test_packed_points_read_like_unpacked_ones(client: Client, transport: LocalTransport) -> None:

@@ -21,6 +21,7 @@ from rung.storage.blobs import BlobStore
 
 _DEEP = 4
 _START_S = 60
+_CLOSING_S = 60
 
 
 @EXECUTORS.member("dask")
@@ -69,9 +70,11 @@ class Dask(Handing):
         shared = self._cluster is None  # then others may be at work on its workers
         with suppress(Exception):  # what cannot be reached has ended
             self._client.run(close_here, on_error="ignore", idle_only=shared)
-        self._client.close(timeout=5)
+        with suppress(TimeoutError):  # on a machine that stands still: what is left ends with this process
+            self._client.close(timeout=_CLOSING_S)
         if self._cluster is not None:
-            self._cluster.close(timeout=5)
+            with suppress(TimeoutError):
+                self._cluster.close(timeout=_CLOSING_S)
 
     def _connect(self) -> None:
         distributed = _imported()

@@ -135,6 +135,7 @@ class Before:
         with suppress(OSError):
             os.chdir(self.folder)
         if threading.current_thread() is threading.main_thread():
+            signal.setitimer(signal.ITIMER_REAL, 0)  # first: under the usual handler it would end this worker, and the next step with it
             for number in _USUAL:
                 handler = self.signals[number]
                 if handler is not None and signal.getsignal(number) is not handler:

@@ -167,7 +167,7 @@
       chart.wasRunning = chart.data.running;
     } catch (error) {
       chart.note.textContent = "The curve could not be read: " + error.message + ".";
-      if (chart.wasRunning) setTimeout(function () { poll(chart); }, POLL_MS * 3);
+      if (chart.wasRunning !== false) setTimeout(function () { poll(chart); }, POLL_MS * 3);
     } finally { chart.loading = false; }
   }
   function poll(chart) { if (chart.gone) return; if (document.hidden || !chart.near) setTimeout(function () { poll(chart); }, POLL_MS); else load(chart); }
@@ -210,21 +210,27 @@
   }
 
   // When the shape of a live page changes (a metric, a file, its end), the part that stood still is fetched anew.
-  let shape = "";
+  let shape = "", renewing = false;
   async function renew() {
-    const still = document.getElementById("still"), live = document.getElementById("live");
-    if (!still || !live || !live.dataset.shape || live.dataset.shape === shape) return;
-    shape = live.dataset.shape;
-    const answer = await fetch(location.href, { credentials: "same-origin" });
-    if (!answer.ok) return;
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("still");
-    if (!fresh) return;
+    const live = document.getElementById("live"), wanted = live && live.dataset.shape;
+    if (renewing || !wanted || wanted === shape || !document.getElementById("still")) return;
+    renewing = true;
+    let fresh = null;
+    try {
+      const answer = await fetch(location.href, { credentials: "same-origin" });
+      if (answer.ok) fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("still");
+    } catch (_) { /* asked again below */ }
+    renewing = false;
+    if (!fresh || window.rungIsBusy()) { setTimeout(renew, POLL_MS); return; }
+    shape = wanted;
+    const still = document.getElementById("still");
     const open = new Set([...still.querySelectorAll("details[open] > summary")].map(function (one) { return one.textContent; }));
     for (const one of fresh.querySelectorAll("details > summary")) if (open.has(one.textContent)) one.parentElement.open = true;
     for (const chart of charts) { chart.gone = true; seen.unobserve(chart.figure); sizes.unobserve(chart.area); }
     charts.length = 0;
     still.replaceWith(fresh);
     start(fresh);
+    renew(); // the page may have changed meanwhile
   }
 
   document.addEventListener("DOMContentLoaded", function () {

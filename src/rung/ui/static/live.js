@@ -3,7 +3,7 @@
 // not taken from under a press, which would never become a click; when the page's shape changes (a run has ended, a step
 // has begun), all of it is fetched once more.
 (function () {
-  const PRESS_MS = 5000, AGAIN_MS = 200; // a release that is never told of (outside of the window) is not waited for
+  const PRESS_MS = 60000, AGAIN_MS = 200; // not for ever: a download leaves no page, and a release may never be told of
   let open = new Set(), places = [], focused = "", shape = "", pressed = 0, leaving = 0;
 
   function live() { return document.getElementById("live"); }
@@ -30,14 +30,19 @@
     shape = part.dataset.shape || shape;
     if (changed && !window.uPlot) reload(); // a page with curves exchanges what stands still by itself
   }
-  // Neither while a press may become a click, nor when one leads elsewhere, which would be taken back, nor while somebody types.
-  function reload() {
-    const held = document.activeElement, typing = held && held.matches("input, textarea") && held.value !== held.defaultValue;
-    if (typing || within(pressed) || within(leaving)) setTimeout(reload, AGAIN_MS); else location.reload();
+  // While a press may become a click, when one leads elsewhere, which a reload would take back, and while somebody types.
+  function isBusy() {
+    const held = document.activeElement;
+    const typing = held && held.matches("form input, form textarea") && held.value !== held.defaultValue;
+    return typing || within(pressed) || within(leaving);
   }
+  window.rungIsBusy = isBusy;
+  function reload() { if (isBusy()) setTimeout(reload, AGAIN_MS); else location.reload(); }
   document.addEventListener("pointerdown", function () { pressed = Date.now(); }, true);
   for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, function () { setTimeout(function () { pressed = 0; }, 0); }, true);
+  document.addEventListener("pointermove", function (event) { if (!event.buttons) pressed = 0; }, true); // let go of outside of the window
   window.addEventListener("beforeunload", function () { leaving = Date.now(); });
+  window.addEventListener("pageshow", function () { leaving = 0; }); // come back to
   document.addEventListener("htmx:beforeSwap", function (event) {
     if (within(pressed) && ["live", "rows"].includes(event.detail.target.id)) event.detail.shouldSwap = false; // the next answer comes soon
     else keep();
