@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -42,15 +43,19 @@ class Failure:
 
 @dataclass
 class Storm:
-    """Requests by ``connections`` kept connections; ``answered`` are the prediction ids that came back."""
+    """Requests by ``connections`` kept connections; ``answered`` are the prediction ids that came back.
+
+    It ends after ``total`` of them; with ``blows`` it goes on, more gently, for as long as that is set.
+    """
 
     port: int
     token: str
     total: int
     connections: int = 64
+    blows: bool = False
     path: str = f"/v2/models/{NAME}/infer"
     answered: list[str] = field(default_factory=list)
-    versions: set[str] = field(default_factory=set)
+    versions: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     _next: int = 0
 
@@ -65,7 +70,9 @@ class Storm:
 
     async def _connection(self) -> None:
         held: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        while self._next < self.total:
+        while self.blows or self._next < self.total:
+            if self._next >= self.total:
+                await asyncio.sleep(0.01)
             number, self._next = self._next, self._next + 1
             for attempt in range(2):
                 try:
@@ -84,6 +91,11 @@ class Storm:
                 self._failed(number, attempt, f"{status} {body[:200]!r}")
         await _closed(held)
 
+    @property
+    def asked(self) -> int:
+        """How many requests were begun."""
+        return self._next
+
     def _failed(self, number: int, attempt: int, what: str) -> None:
         self.failures.append(Failure(number, time.monotonic(), what if attempt == 0 else f"again: {what}"))
 
@@ -91,7 +103,7 @@ class Storm:
         outputs = {tensor["name"]: tensor["data"] for tensor in answer["outputs"]}  # type: ignore[attr-defined, index]
         assert outputs["prediction_id"] == [f"storm-{number}"], answer
         self.answered.append(f"storm-{number}")
-        self.versions.add(str(answer["model_version"]))
+        self.versions[str(answer["model_version"])] += 1
         if attempt:
             next(failure for failure in self.failures if failure.number == number).retried = True
 
