@@ -39,6 +39,16 @@ class Example:
     unmet: dict[str, Any] | None = None
 
 
+# A measured window, in the examples of the kinds that are called by one.
+WINDOW = {
+    "deployment": "flights",
+    "window": "0" * 32,
+    "start": "2026-03-01T00:00:00Z",
+    "end": "2026-03-08T00:00:00Z",
+    "as_of": "2026-03-09T00:00:00Z",
+}
+
+
 class TriggerMember(Generic[O, F]):
     """One kind of trigger; subclasses say what is missing here.
 

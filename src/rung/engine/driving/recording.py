@@ -97,9 +97,8 @@ class Recorder:
     def _room(self, scope: Scope, wished: list[Work]) -> tuple[list[Work], list[Work]]:
         """Which attempts have room in the groups of their steps, over all runs and workers."""
         rooms: dict[str, bool] = {}
-        for work in sorted(
-            wished, key=lambda work: work.live.node.step.options.concurrency_group
-        ):  # all who take of several wait in one order
+        # sorted: all who take of several groups wait in one order
+        for work in sorted(wished, key=lambda work: work.live.node.step.options.concurrency_group):
             options = work.live.node.step.options
             group = options.concurrency_group
             room = not group or SlotStore(scope.connection, scope.project).take(

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from rung.core.errors import Invalid
 from rung.core.records import Count, Id, Instant, Line, Name, Record, Share
-from rung.pipelines.trigger_family import TRIGGERS, Example, Past, TriggerMember, met, not_met
+from rung.pipelines.trigger_family import TRIGGERS, WINDOW, Example, Past, TriggerMember, met, not_met
 from rung.pipelines.triggering import TriggerCheck
 
 
@@ -60,19 +60,11 @@ class Drift(TriggerMember[Options, Facts]):
     example = Example(
         options={"share": 0.5},
         met={
-            "deployment": "flights",
-            "window": "0" * 32,
-            "start": "2026-03-01T00:00:00Z",
-            "end": "2026-03-08T00:00:00Z",
-            "as_of": "2026-03-09T00:00:00Z",
+            **WINDOW,
             "columns": [{"column": "distance", "effect": 0.3, "drifted": True}],
         },
         unmet={
-            "deployment": "flights",
-            "window": "0" * 32,
-            "start": "2026-03-01T00:00:00Z",
-            "end": "2026-03-08T00:00:00Z",
-            "as_of": "2026-03-09T00:00:00Z",
+            **WINDOW,
             "columns": [{"column": "distance", "effect": 0.3, "drifted": False}],
         },
     )

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from rung.core.errors import Invalid
 from rung.core.records import Count, Id, Instant, Key, Line, Name, Record, Share
-from rung.pipelines.trigger_family import TRIGGERS, Example, Past, TriggerMember, met, not_met
+from rung.pipelines.trigger_family import TRIGGERS, WINDOW, Example, Past, TriggerMember, met, not_met
 from rung.pipelines.triggering import TriggerCheck
 
 _LESS_IS_BETTER = {"log_loss", "brier", "mae", "rmse"}
@@ -60,21 +60,13 @@ class PerformanceDrop(TriggerMember[Options, Facts]):
     example = Example(
         options={"worst": 0.7},
         met={
-            "deployment": "flights",
-            "window": "0" * 32,
-            "start": "2026-03-01T00:00:00Z",
-            "end": "2026-03-08T00:00:00Z",
-            "as_of": "2026-03-09T00:00:00Z",
+            **WINDOW,
             "metric": "auc",
             "recent": {"auc": 0.65},
             "labelled": 500,
         },
         unmet={
-            "deployment": "flights",
-            "window": "0" * 32,
-            "start": "2026-03-01T00:00:00Z",
-            "end": "2026-03-08T00:00:00Z",
-            "as_of": "2026-03-09T00:00:00Z",
+            **WINDOW,
             "metric": "auc",
             "recent": {"auc": 0.75},
             "labelled": 500,

@@ -39,7 +39,7 @@
   window.rungIsBusy = isBusy;
   function reload() { if (isBusy()) setTimeout(reload, AGAIN_MS); else location.reload(); }
   document.addEventListener("pointerdown", function () { pressed = Date.now(); }, true);
-  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, function () { setTimeout(function () { pressed = 0; }, 0); }, true);
+  for (const ended of ["pointerup", "pointercancel"]) document.addEventListener(ended, function () { setTimeout(function () { pressed = 0; }, 0); }, true);
   document.addEventListener("pointermove", function (event) { if (!event.buttons) pressed = 0; }, true); // let go of outside of the window
   window.addEventListener("beforeunload", function () { leaving = Date.now(); });
   window.addEventListener("pageshow", function () { leaving = 0; }); // come back to
