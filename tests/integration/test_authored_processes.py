@@ -84,10 +84,13 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     forget_modules(tmp_path)
 
 
-def test_a_state_survives_the_kill_of_its_process(client: Client) -> None:
+def test_a_state_survives_the_kill_of_its_process(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = client.pipelines.run("persistent")
     assert run.status == "succeeded", run.error
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     assert client.pipelines.output(run.id) == [0, 1, 2]
+    assert list((tmp_path / "temporary").iterdir()) == []  # values that are no files leave nothing
     assert [attempt.status for attempt in client.pipelines.get(run.id).attempts] == ["lost", "lost", "succeeded"]
     assert "attempt 3" in client.pipelines.log(run.id, "survive").text
 

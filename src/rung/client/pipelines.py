@@ -244,9 +244,7 @@ class PipelinesVerbs:
 
     def output(self, run: str, name: str = "") -> Any:
         """The value a run answered; of several, the one named as in its ``outputs``. Raises NotFound."""
-        from pathlib import Path  # noqa: PLC0415
-        from tempfile import mkdtemp  # noqa: PLC0415
-
+        from rung.core.files import kept_if_used  # noqa: PLC0415
         from rung.pipelines.items import loaded  # noqa: PLC0415
 
         outputs = self.get(run).run.outputs
@@ -257,7 +255,8 @@ class PipelinesVerbs:
                 code="pipelines.no_output",
                 hint=f"It has: {', '.join(a.name for a in outputs) or 'none'}.",
             )
-        return loaded(found, self._transport.get_blob, Path(mkdtemp(prefix="rung-")))
+        with kept_if_used("rung-") as folder:
+            return loaded(found, self._transport.get_blob, folder)
 
     def reproductions(self, run: str | None = None, *, limit: int = 50) -> tuple[p.Reproduction, ...]:
         """Reproductions of a run, or of all."""

@@ -1,8 +1,10 @@
-"""Files that are whole or not there at all, whoever writes them at once."""
+"""Files that are whole or not there at all, whoever writes them at once; temporary folders that stay only where they are used."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from rung.core.ids import new_id
@@ -26,3 +28,16 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def kept_if_used(prefix: str) -> Iterator[Path]:
+    """A temporary folder of this caller alone; it stays for as long as the machine keeps such folders if something lies in it at the end."""
+    import tempfile  # noqa: PLC0415 - loads what draws random numbers
+
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # it holds something
+            folder.rmdir()

@@ -6,9 +6,11 @@ so a step computes from the same inputs, with the same seed, what it would compu
 
 from __future__ import annotations
 
+import atexit
 import base64
 import io
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -127,7 +129,7 @@ def run_step(
         sys.path.insert(0, str(folder))
     found = find_target(work.target)
     function = found.function if isinstance(found, Step) else found
-    scratch = Path(mkdtemp(prefix="rung-"))
+    scratch = _until_the_end("rung-")
     arguments = {name: _resolved(node, given, files, scratch) for name, node in work.arguments.items()}
     for name in work.over:
         arguments[name] = arguments[name][int(given["rung_index"])]
@@ -160,8 +162,15 @@ def packed_code(files: Sequence[Path], folder: Path) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def _until_the_end(prefix: str) -> Path:
+    """A temporary folder for as long as this process lasts: what a step answers may lie in it, and it may import something late."""
+    folder = Path(mkdtemp(prefix=prefix))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _unpacked(code: str) -> Path:
-    folder = Path(mkdtemp(prefix="rung-code-"))
+    folder = _until_the_end("rung-code-")
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(code))) as archive:
         archive.extractall(folder)
     return folder

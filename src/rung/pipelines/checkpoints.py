@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from rung.core.files import kept_if_used
 from rung.pipelines.checkpointing import LatestCheckpoint, SaveCheckpoint
 from rung.pipelines.materialisers import Payload, load, materialise
 from rung.pipelines.records import Artifact
@@ -47,7 +46,8 @@ class Checkpoints:
 
     @staticmethod
     def _loaded(kind: str, payload: Payload) -> Any:
-        return load(kind, payload, Path(tempfile.mkdtemp(prefix="rung-checkpoint-")))
+        with kept_if_used("rung-checkpoint-") as folder:
+            return load(kind, payload, folder)
 
 
 def _bytes(payload: Payload) -> bytes:

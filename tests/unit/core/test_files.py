@@ -1,14 +1,15 @@
-"""Files are whole, whoever writes them at once."""
+"""Files are whole, whoever writes them at once; temporary folders go unless something lies in them."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from rung.core.files import write_whole
+from rung.core.files import kept_if_used, write_whole
 
 THREADS = 8
 
@@ -41,3 +42,16 @@ def test_what_cannot_be_put_there_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"):
         write_whole(tmp_path / "folder", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_temporary_folder_goes_unless_something_lies_in_it() -> None:
+    with kept_if_used("rung-test-") as empty:
+        assert (empty.is_dir(), empty.stat().st_mode & 0o777) == (True, 0o700)
+    assert not empty.exists()
+    with pytest.raises(ValueError, match=r"^on the way$"), kept_if_used("rung-test-") as failed:
+        raise ValueError("on the way")
+    assert not failed.exists()
+    with kept_if_used("rung-test-") as used:
+        (used / "file").write_bytes(b"held")
+    assert (used / "file").read_bytes() == b"held"
+    shutil.rmtree(used)
