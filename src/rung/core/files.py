@@ -16,18 +16,33 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False) -> None:
     Each call writes a file of its own first, so that processes and threads may write the same path at once; the last counts.
     With ``durable`` the bytes are on the disk when this returns. Raises OSError.
     """
+    with _part(path, data, mode=0o600, durable=durable) as part:
+        part.rename(path)
+
+
+def write_first(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put the bytes there, durably, unless something is there: of all who write at once one wins, and who reads then sees its bytes.
+
+    Raises OSError, also where a file system has no links.
+    """
+    with _part(path, data, mode=mode, durable=True) as part, contextlib.suppress(FileExistsError):
+        os.link(part, path)
+
+
+@contextlib.contextmanager
+def _part(path: Path, data: bytes, *, mode: int, durable: bool) -> Iterator[Path]:
+    """A file beside the one that is meant, of this call alone; it is gone at the end, unless it was renamed."""
     part = path.with_name(f".{path.name}.{new_id()}.part")
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(file, "wb") as out:
             out.write(data)
             if durable:
                 out.flush()
                 os.fsync(out.fileno())
-        part.rename(path)
-    except BaseException:
+        yield part
+    finally:
         part.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

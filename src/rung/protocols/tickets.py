@@ -10,9 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -20,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from rung.core.errors import Denied
+from rung.core.files import write_first
 from rung.core.records import Record, prepared
 
 _KEY_FILE = "tickets.key"
@@ -75,15 +74,5 @@ def _sign(home: Path, content: bytes) -> bytes:
 def _key(home: Path) -> bytes:
     path = home / _KEY_FILE
     if not path.is_file():
-        handle, name = tempfile.mkstemp(dir=home)  # mode 0600
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(name, path)  # of several servers one wins, and the others read its key
-        except FileExistsError:
-            pass
-        finally:
-            Path(name).unlink()
+        write_first(path, secrets.token_bytes(_KEY_BYTES))  # of several servers one wins, and the others read its key
     return path.read_bytes()

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from rung.core.errors import Unavailable
+from rung.core.files import write_first
 from rung.serving.options.logging import LogOptions
 
 KEY_FILE = "mask.key"
@@ -71,19 +72,7 @@ def _home_key(path: Path) -> bytes:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            own = path.with_name(f"{KEY_FILE}.{os.getpid()}.{os.urandom(4).hex()}")
-            handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(handle, os.urandom(KEY_BYTES))
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            try:
-                os.link(own, path)  # whoever is first gives the key to all
-            except FileExistsError:
-                pass
-            finally:
-                own.unlink()
+            write_first(path, os.urandom(KEY_BYTES))  # whoever is first gives the key to all
         key = path.read_bytes()
     except OSError as error:
         raise _keyless(path, error.strerror or "it cannot be read") from None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import pkgutil
 import sqlite3
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rung.core.digests import digest_of
 from rung.core.errors import Conflict
-from rung.core.ids import new_id
+from rung.core.files import write_first
 from rung.core.records import Record
 from rung.storage import migrations
 from rung.storage.database import Database
@@ -121,16 +120,8 @@ def lay_out(file: Path) -> None:
     """Put an empty database with this code's tables there unless there is one: a copy is written faster than it is made by statements."""
     if file.exists():
         return
-    part = file.with_name(f"{file.name}.{new_id()}.part")
-    with contextlib.suppress(OSError):  # another process was first, or there are no links or no rights here: opening it says which
-        try:
-            with part.open("wb") as target:
-                target.write(_new_file())
-                target.flush()
-                os.fsync(target.fileno())
-            os.link(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there are no links or no rights here: opening it says which
+        write_first(file, _new_file(), mode=0o666)  # as SQLite makes one: whom else the mask of this process lets in
 
 
 def _create(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.files import kept_if_used, write_whole
+from rung.core.files import kept_if_used, write_first, write_whole
 
 THREADS = 8
 
@@ -55,3 +55,19 @@ def test_a_temporary_folder_goes_unless_something_lies_in_it() -> None:
         (used / "file").write_bytes(b"held")
     assert (used / "file").read_bytes() == b"held"
     shutil.rmtree(used)
+
+
+def test_whoever_is_first_gives_the_bytes_to_all(tmp_path: Path) -> None:
+    file, start = tmp_path / "key", threading.Barrier(THREADS)
+
+    def read(number: int) -> bytes:
+        start.wait()
+        write_first(file, bytes([number]) * 32)
+        return file.read_bytes()
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = list(threads.map(read, range(THREADS)))
+    assert (len(set(found)), len(found[0])) == (1, 32)
+    assert (list(tmp_path.iterdir()), file.stat().st_mode & 0o777) == ([file], 0o600)
+    with pytest.raises(NotADirectoryError):
+        write_first(file / "below", b"")

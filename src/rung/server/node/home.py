@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from rung.core.errors import Conflict, Unavailable
-from rung.core.files import write_whole
+from rung.core.files import write_first, write_whole
 from rung.core.ids import new_id
 from rung.core.locking import FileLock
 from rung.core.records import Record, prepared, replaced
@@ -103,11 +102,7 @@ class NodeHome:
 
     def _first(self, note: NodeNote) -> NodeNote:
         """The note of whoever is first: processes of one node may begin at once, and are one node to the platform."""
-        own = self.path / f".{_NOTE}.{note.node}"
-        _write(own, note, durable=True)
-        with suppress(FileExistsError):
-            os.link(own, self.path / _NOTE)
-        own.unlink()
+        write_first(self.path / _NOTE, msgspec.json.encode(note))
         held = self.note()
         if held is None:  # what was there cannot be read
             self.keep(note)
