@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
-import ssl
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import Invalid, Unavailable
+
+if TYPE_CHECKING:
+    import ssl
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_S = 30.0
@@ -102,6 +102,8 @@ def _in_pod() -> tuple[str, ssl.SSLContext | None, dict[str, str]] | None:
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not (_ACCOUNT / "token").is_file():
         return None
+    import ssl  # noqa: PLC0415 - every command that runs steps knows this executor, few reach a cluster
+
     return f"https://{f'[{host}]' if ':' in host else host}:{port}", ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt")), {}
 
 
@@ -111,6 +113,10 @@ def _from_kubeconfig() -> tuple[str, ssl.SSLContext | None, dict[str, str]]:
     hint = 'Run `kubectl proxy` and set engine.kubernetes_url = "http://127.0.0.1:8001".'
     if not path.is_file():
         raise Unavailable(f"There is no Kubernetes here: no pod's account, and no {path}.", code="engine.no_kubernetes", hint=hint)
+    import ssl  # noqa: PLC0415 - see above
+
+    import yaml  # noqa: PLC0415 - see above
+
     try:
         config = yaml.safe_load(path.read_text("utf-8"))
         context = _named(config, "contexts", config["current-context"])["context"]
