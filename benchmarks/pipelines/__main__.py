@@ -45,7 +45,7 @@ def main() -> None:
         try:
             for number in range(options.rounds + 1):  # the first round is not counted: files are read, homes are made
                 for one in held if number % 2 else reversed(held):
-                    _round(one, counted=number > 0)
+                    _round(one, number)
                 print(f"round {number} of {options.rounds}", flush=True)
         finally:
             for one in held:
@@ -70,17 +70,16 @@ def run() -> None:
     subprocess.run([sys.executable, "-m", "benchmarks.pipelines"], cwd=ROOT, check=True)
 
 
-def _round(one: Contestant, *, counted: bool) -> None:
+def _round(one: Contestant, number: int) -> None:
     """A run that finds nothing cached, then the same again."""
-    one.fresh()
-    cpu, wall = one.run()
-    if counted:
+    cpu, wall = one.run(number)
+    if number:
         one.cpu_s.append(cpu)
         one.wall_s.append(wall)
     if one.name not in {COLD, WARM, "ZenML"}:
         return  # the others run everything again
-    cpu, wall = one.run()
-    if counted:
+    cpu, wall = one.run(number)
+    if number:
         one.cached_cpu_s.append(cpu)
         one.cached_wall_s.append(wall)
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,23 +27,27 @@ _QUIET = {
 
 @dataclass
 class Contestant:
-    """A command that runs the twenty steps; ``again`` runs what it has cached. ``resident`` is a process that works for it."""
+    """A command that runs the twenty steps; a ``seeded`` one is told a seed, which its cache knows nothing of unless it was told before.
+
+    ``resident`` is a process that works for it.
+    """
 
     name: str
     arguments: list[str]
     environ: dict[str, str]
     folder: Path
-    fresh: Callable[[], None] = lambda: None
+    seeded: bool = False
     resident: int | None = None
     cpu_s: list[float] = field(default_factory=list)
     wall_s: list[float] = field(default_factory=list)
     cached_cpu_s: list[float] = field(default_factory=list)
     cached_wall_s: list[float] = field(default_factory=list)
 
-    def run(self) -> tuple[float, float]:
+    def run(self, seed: int) -> tuple[float, float]:
         """CPU and wall seconds of one run of the command, those of a resident process included."""
+        arguments = [*self.arguments, "--seed", str(seed)] if self.seeded else self.arguments
         before, resident, begun = resource.getrusage(resource.RUSAGE_CHILDREN), _cpu_of(self.resident), time.perf_counter()
-        done = subprocess.run(self.arguments, cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(arguments, cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False)
         wall = time.perf_counter() - begun
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode:
@@ -88,7 +91,7 @@ def ours(name: str, folder: Path, pipeline: str, *, warm: bool) -> Contestant:
         [*command, "run", pipeline],
         environ,
         place,
-        fresh=lambda: shutil.rmtree(place / "home", ignore_errors=True),
+        seeded=True,
         resident=resident,
     )
 
