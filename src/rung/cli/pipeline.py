@@ -41,6 +41,8 @@ def list_() -> None:
 @verb
 def show_(name: str) -> None:
     """Parameters and plan of a pipeline. Example: rung pipeline show train"""
+    from rung.pipelines.explaining import without_plan  # noqa: PLC0415
+
     client().pipelines.register()
     info = client().pipelines.pipeline(name)
     if state().json:
@@ -50,7 +52,7 @@ def show_(name: str) -> None:
     columns = ("name", "type", "required", "default", "unit", "minimum", "maximum", "choices", "doc")
     said = [name for name in columns if name in columns[:4] or any(getattr(spec, name) not in (None, "", ()) for spec in info.params)]
     show(info.params, said, title="Parameters", empty="It takes no parameters.")
-    show(info.steps, ("key", "kind", "needs", "inputs", "doc"), title="Steps", empty="Its plan depends on parameters without defaults.")
+    show(info.steps, ("key", "kind", "needs", "inputs", "doc"), title="Steps", empty=without_plan(info))
 
 
 @command.command("runs")

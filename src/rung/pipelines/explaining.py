@@ -1,4 +1,4 @@
-"""Why a step ran: what differs between the parts of its key and those of an earlier result, by name."""
+"""Why a step ran: what differs between the parts of its key and those of an earlier result, by name; and why a plan is not known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from rung.pipelines.records import Change, ChangedPart
+from rung.pipelines.records import Change, ChangedPart, PipelineInfo
 
 _MOST = 100
 _SHOWN = 5
@@ -165,3 +165,13 @@ def _digits(digest: Any) -> str:
 def _cut(value: Any) -> str:
     text = str("" if value is None else value)
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+def without_plan(info: PipelineInfo) -> str:
+    """Why a pipeline's steps are not known before it runs."""
+    wanted = ", ".join(spec.name for spec in info.params if spec.required)
+    return (
+        f"Its plan depends on what has no default: {wanted}. Each run shows its own."
+        if wanted
+        else "Its plan cannot be made: a run says why."
+    )

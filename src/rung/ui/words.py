@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from math import isfinite
@@ -18,6 +19,7 @@ _TONES = {
 TONE = {word: tone for tone, words in _TONES.items() for word in words.split()}
 _ICON = {"ok": "✓", "warn": "●", "bad": "✕", "muted": "○", "accent": "◆"}
 _KIB = 1024.0
+_QUOTED = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 MISSING = "–"
 HELD_OUT = ("val", "test", "eval", "dev")  # what names of metrics measured on held-out data have in them
 _WHOLE, _CENT = 100, 0.01  # from a hundred on, cents are noise
@@ -101,6 +103,15 @@ def lasted(seconds: float) -> str:
     if seconds < 120:  # noqa: PLR2004 - two minutes
         return f"{seconds:.1f}\u00a0s"
     return f"{seconds / 60:.1f}\u00a0min" if seconds < 7200 else f"{seconds / 3600:.1f}\u00a0h"  # noqa: PLR2004 - two hours
+
+
+def prose(docstring: str) -> Markup:
+    """Words of a docstring: what stands between backticks is code."""
+    parts, at = [], 0
+    for found in _QUOTED.finditer(docstring):
+        parts += [escape(docstring[at : found.start()]), code(found[2])]
+        at = found.end()
+    return Markup("").join([*parts, escape(docstring[at:])])
 
 
 def code(text: str) -> Markup:

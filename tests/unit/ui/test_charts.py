@@ -127,3 +127,13 @@ def test_the_parts_of_a_map_are_batches_and_those_of_a_step_tries() -> None:
     parts = (Span(0, 1, "failed", "bad"), Span(1, 2, "succeeded", "ok"))
     assert "2 tries" in gantt("g", [Bar("one", 0, 2, "succeeded", "ok", tries=parts)]).svg
     assert "2 batches" in gantt("g", [Bar("one", 0, 2, "succeeded", "ok", tries=parts, called="batches")]).svg
+
+
+def test_words_at_marks_close_by_stand_one_below_the_other() -> None:
+    marks = [(10.0, "promote"), (11.0, "promote"), (12.0, "roll back"), (13.0, "canary"), (14.0, "left to its line"), (90.0, "later")]
+    root = ET.fromstring(str(line_chart("t", [Series("a", ((0, 1), (100, 2)))], annotations=marks).svg))
+    told = {(float(node.get("x", 0)), float(node.get("y", 0))): node.text for node in root.iter() if node.get("class") == "annotation-text"}
+    rows = [y for _, y in told]
+    assert list(told.values()) == ["promote", "promote", "roll back", "canary", "later"]
+    assert (len(set(rows[:4])), rows[0] == rows[4]) == (4, True)
+    assert [node[0].text for node in root.iter() if node.get("class") == "annotation"] == [words for _, words in marks]

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from rung.app.local import LocalTransport
 from rung.pipelines.records import Condition, ParamSpec, PipelineInfo, StepLog
 from rung.pipelines.summaries import SummarisePipelines, SummariseRuns
-from rung.ui.blocks import Charts, Table, Visit
+from rung.ui.blocks import Charts, Table, Visit, Words
 from rung.ui.charts.dag import DagNode, Progress, dag
 from rung.ui.charts.layers import arranged
 from rung.ui.logs import readable
 from rung.ui.pages.graphs import graph, said
 from rung.ui.pages.outputs import file_name, preview_of
 from rung.ui.pages.pipeline_run import pipeline_run
-from rung.ui.pages.pipelines import pipelines
+from rung.ui.pages.pipelines import pipeline, pipelines
 from rung.ui.pages.run_compare import run_compare
 from rung.ui.pages.run_form import read
 from rung.ui.pages.step import step
@@ -134,6 +134,14 @@ def test_lists_hold_what_they_show_and_no_plans(transport: LocalTransport, seede
     page = transport.call(SummariseRuns(pipeline="flights", status="failed"))
     assert [run.failed_step for run in page.items] == ["score"]
     assert transport.call(SummarisePipelines(pipeline="nobody")) == ()
+
+
+def test_a_pipeline_whose_plan_needs_a_parameter_says_so(transport: LocalTransport, seeder: Seeder) -> None:
+    seeder.declare("late", (), "Train on all known by ``as_of``.")
+    page = pipeline(Visit(transport, {"pipeline": "late"}, {}))
+    said = [str(block.text) for block in page.still if isinstance(block, Words)]
+    assert page.headline == "late: it has not run yet."
+    assert said == ["Train on all known by <code>as_of</code>.", "Its plan depends on what has no default: model. Each run shows its own."]
 
 
 def test_a_log_is_read_in_parts_that_cut_no_character(transport: LocalTransport, seeder: Seeder) -> None:

@@ -94,3 +94,9 @@ def test_every_command_that_a_page_names_exists() -> None:
         assert command is not None, group
         if isinstance(command, click.Group) and verb and not verb[0].startswith("-"):
             assert command.get_command(context, verb[0]) is not None, (group, verb)
+
+
+def test_what_a_docstring_quotes_is_code() -> None:
+    assert words.prose("Known by ``as_of``, or `day`; <b>a ` alone & so on") == (
+        "Known by <code>as_of</code>, or <code>day</code>; &lt;b&gt;a ` alone &amp; so on"
+    )

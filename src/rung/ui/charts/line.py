@@ -13,6 +13,7 @@ from rung.ui.charts.svg import SERIES, Figure, Frame, element
 
 MAX_POINTS = 960
 _FEW = 40
+_WORD_ROWS, _WORD_ROW = 4, 13  # rows of words at annotations, and their height
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,7 @@ def line_chart(
     for limit, words in limits:
         parts.append(element("line", x1=frame.x[0], x2=frame.x[1], y1=up(limit), y2=up(limit), class_="limit"))
         parts.append(svg.text(frame.x[1], up(limit) - 4, words, anchor="end", kind="limit-text"))
-    for x, words in annotations:
-        if low <= x <= high:
-            parts.append(_annotation(frame, across(x), words))
+    parts += _annotated(frame, sorted((across(x), words) for x, words in annotations if low <= x <= high))
     parts += [_line(index, line, across, up, time=time) for index, line in enumerate(series)]
     rows = tuple((line.name, svg.day(x) if time else svg.short(x), f"{y:.6g}") for line in series for x, y in thinned(line.points, 200))
     legend = tuple((f"s{index % SERIES}" + (" dashed" if _dashed(index, line) else ""), line.name) for index, line in enumerate(series))
@@ -135,12 +134,20 @@ def _line(index: int, line: Series, across: svg.Map, up: svg.Map, *, time: bool)
     return element("g", *parts, class_=f"s{index % SERIES}")
 
 
-def _annotation(frame: Frame, x: float, words: str) -> Markup:
-    right_half = x > (frame.x[0] + frame.x[1]) / 2
-    line = element("line", svg.tip(words), x1=x, x2=x, y1=frame.y[0], y2=frame.top, class_="annotation")
-    return line + svg.text(
-        x + (-4 if right_half else 4), frame.top + 9, svg.fits(words, 130), anchor="end" if right_half else "start", kind="annotation-text"
-    )
+def _annotated(frame: Frame, marks: Sequence[tuple[float, str]]) -> list[Markup]:
+    """Vertical lines with their words in the first row where none stand already; beyond the last row only resting on the line tells them."""
+    parts, ends = [], [frame.x[0]] * _WORD_ROWS
+    middle = (frame.x[0] + frame.x[1]) / 2
+    for x, words in marks:
+        told = svg.fits(words, 130)
+        left = x - 4 - svg.width(told) if x > middle else x + 4
+        row = next((row for row, end in enumerate(ends) if left >= end), None)
+        parts.append(element("line", svg.tip(words), x1=x, x2=x, y1=frame.y[0], y2=frame.top, class_="annotation"))
+        if row is not None:
+            ends[row] = left + svg.width(told) + 4
+            anchor, place = ("end", x - 4) if x > middle else ("start", x + 4)
+            parts.append(svg.text(place, frame.top + 9 + row * _WORD_ROW, told, anchor=anchor, kind="annotation-text"))
+    return parts
 
 
 def _hatched(frame: Frame, start: float) -> Markup:

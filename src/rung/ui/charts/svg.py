@@ -150,6 +150,11 @@ def shift_axis(frame: Frame, places: Sequence[tuple[float, str]], place: Map, la
     return Markup("").join(parts)
 
 
+def width(words: str) -> float:
+    """About how wide words are, in the picture's units."""
+    return len(words) * _CHAR
+
+
 def fits(words: str, width: float) -> str:
     """The words, cut with an ellipsis where they would be wider than ``width``."""
     room = max(1, int(width / _CHAR))

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from rung.core.errors import NotFound
 from rung.core.records import Page as RecordPage
+from rung.pipelines.explaining import without_plan
 from rung.pipelines.records import GetPipeline, ParamSpec, PipelineInfo, PipelineRun, PipelineRunStatus, StepOptions
 from rung.pipelines.summaries import PipelineSummary, RunSummary, SummarisePipelines, SummariseRuns
 from rung.pipelines.triggering import ListTriggers, Trigger
@@ -50,7 +51,7 @@ def pipelines(visit: Visit) -> Page:
         (
             link(p.name, "pipelines", p.name) + (Markup("") if p.declared else Markup(' <span class="muted small">no longer declared</span>')),
             strip(p.recent, p.name), _newest(p.recent[0] if p.recent else None), _share(p),
-            words.lasted(p.median_s) if p.median_s is not None else MISSING, when(due.get(p.name)), p.steps or MISSING, p.doc.partition("\n")[0],
+            words.lasted(p.median_s) if p.median_s is not None else MISSING, when(due.get(p.name)), p.steps or MISSING, words.prose(p.doc.partition("\n")[0]),
         )
         for p in known
     ]  # fmt: skip
@@ -89,19 +90,21 @@ def pipeline(visit: Visit) -> Page:
     )
     still += [_triggers(listening)] if listening else []
     state = f"its last run {_ended(held.items[0])}." if held.items else "it has not run yet."
-    head = f"{name} has {words.many(len(info.steps), 'step')}; {state}" if info else f"{name}: {state}"
+    head = f"{name} has {words.many(len(info.steps), 'step')}; {state}" if info and info.steps else f"{name}: {state}"
     return Page("Pipeline", head, live, f"rung run {name}", {"pipeline": info, "runs": held.items}, live=running, still=still)
 
 
 def _declared(visit: Visit, info: PipelineInfo) -> list[object]:
     """What it does, its parameters, the form and the plan."""
-    blocks: list[object] = [Words(info.doc)] if info.doc else []
+    blocks: list[object] = [Words(words.prose(info.doc))] if info.doc else []
     if visit.may("pipeline:run"):
         blocks.append(run_form(visit, info))
     if info.params:
         blocks.append(
             Table(("parameter", "type", "unit", "default", "may be", "what it is"), [_param(spec) for spec in info.params], "Parameters")
         )
+    if not info.steps:
+        return [*blocks, Words(without_plan(info), "Plan")]
     blocks.append(Words("", "Plan"))
     blocks += graphs.graph(visit, f"Steps of {info.name}", info.steps, (), address("pipelines", info.name))
     rows = [
@@ -110,7 +113,7 @@ def _declared(visit: Visit, info: PipelineInfo) -> list[object]:
             graphs.when_it_runs(spec) or MISSING,
             ", ".join(spec.needs) or MISSING,
             ", ".join(declared(spec.options)) or MISSING,
-            spec.doc,
+            words.prose(spec.doc),
         )
         for spec in info.steps[:200]
     ]
@@ -239,7 +242,14 @@ def _param(spec: ParamSpec) -> tuple[object, ...]:
         f"at most {spec.maximum:g}" if spec.maximum is not None else "",
     ]
     allowed = ", ".join(part for part in (*bounds, *map(str, spec.choices)) if part)
-    return spec.name, spec.type, spec.unit or MISSING, "required" if spec.required else shown(spec.default), allowed or MISSING, spec.doc
+    return (
+        spec.name,
+        spec.type,
+        spec.unit or MISSING,
+        "required" if spec.required else shown(spec.default),
+        allowed or MISSING,
+        words.prose(spec.doc),
+    )
 
 
 def _triggers(held: Sequence[Trigger]) -> Table:

@@ -78,7 +78,9 @@ def package(visit: Visit) -> Page:
     blocks += _approvals(visit, detail)
     for pipeline in content.pipelines:
         params = ", ".join(f"{spec.name}: {spec.type}" for spec in pipeline.params) or "no parameters"
-        blocks.append(Words(f"{pipeline.doc or pipeline.target} ({words.many(len(pipeline.steps), 'step')}; {params})", pipeline.name))
+        blocks.append(
+            Words(words.prose(f"{pipeline.doc or pipeline.target} ({words.many(len(pipeline.steps), 'step')}; {params})"), pipeline.name)
+        )
     files = [(path, digest(value)) for path, value in list(content.files.items())[:_MOST_FILES]]
     note = f"The first {_MOST_FILES} of {len(content.files):,}." if len(content.files) > len(files) else ""
     blocks.append(Table(("file", "digest"), files, f"Files ({len(content.files):,})", note, folded=True))

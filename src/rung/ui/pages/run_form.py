@@ -11,6 +11,7 @@ from rung.core.errors import Invalid
 from rung.pipelines.parameters import refuse_outside
 from rung.pipelines.records import Params, ParamSpec, PipelineInfo
 from rung.ui.blocks import Part, Visit
+from rung.ui.words import prose
 
 _NUMBERS: dict[str, type] = {"int": int, "float": float}
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False}
@@ -77,7 +78,7 @@ def _field(spec: ParamSpec, text: str, problem: str) -> dict[str, Any]:
     about = [spec.doc, f"from {bounds}" if spec.minimum is not None or spec.maximum is not None else ""]
     default = "" if spec.required else shown(spec.default)
     return {
-        "name": PREFIX + spec.name, "label": spec.name, "type": spec.type, "unit": spec.unit, "about": ", ".join(part for part in about if part),
+        "name": PREFIX + spec.name, "label": spec.name, "type": spec.type, "unit": spec.unit, "about": prose(", ".join(part for part in about if part)),
         "default": default, "required": spec.required, "value": text, "options": options, "problem": problem,
     }  # fmt: skip
 

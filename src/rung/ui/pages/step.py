@@ -243,7 +243,7 @@ def _tries(detail: PipelineRunDetail, held: StepRun, base: str) -> list[object]:
 def _declared(held: StepRun, spec: StepSpec | None) -> list[object]:
     options = spec.options if spec else None
     facts: list[tuple[str, object]] = [
-        ("function", spec.target if spec else MISSING), ("what it does", spec.doc if spec else ""), ("runs", when_it_runs(spec) if spec else ""),
+        ("function", spec.target if spec else MISSING), ("what it does", words.prose(spec.doc) if spec else ""), ("runs", when_it_runs(spec) if spec else ""),
         ("options", ", ".join(declared(options)) if options else ""), ("lock of its own", options.environment if options else ""),
         ("secrets, by name", ", ".join(options.secrets) if options else ""), ("cache key", digest(held.cache_key)), ("code", digest(held.fingerprint)),
         ("taken from", held.cached_from or ""), ("compared with", held.compared_with or ""), ("executor", held.executor),
