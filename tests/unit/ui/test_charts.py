@@ -137,3 +137,14 @@ def test_words_at_marks_close_by_stand_one_below_the_other() -> None:
     assert list(told.values()) == ["promote", "promote", "roll back", "canary", "later"]
     assert (len(set(rows[:4])), rows[0] == rows[4]) == (4, True)
     assert [node[0].text for node in root.iter() if node.get("class") == "annotation"] == [words for _, words in marks]
+
+
+def test_between_whole_numbers_there_is_no_tick() -> None:
+    def told(*xs: float) -> list[str | None]:
+        chart = line_chart("t", [Series("a", tuple((x, x) for x in xs))], span=(0, 40))
+        ticks = [node for node in ET.fromstring(str(chart.svg)).iter() if node.get("class") == "tick"]
+        base = max(float(node.get("y", 0)) for node in ticks)
+        return [node.text for node in ticks if float(node.get("y", 0)) == base]
+
+    assert told(1, 2, 3) == ["1", "2", "3"]
+    assert told(1, 2.5, 3) == ["1", "1.5", "2", "2.5", "3"]

@@ -43,5 +43,5 @@ class Decision(TriggerMember[Options, Facts]):
     def condition(cls, options: Options, facts: Facts, past: Past[Facts]) -> TriggerCheck:
         """Met by the action."""
         if facts.action != options.action:
-            return not_met(f"It was decided to {facts.action} for {facts.deployment}; {options.action} is what counts.")
-        return met(f"It was decided to {facts.action} {facts.model} of {facts.deployment}.")
+            return not_met(f"The decision about {facts.deployment} is {facts.action!r}; this waits for {options.action!r}.")
+        return met(f"The decision about {facts.model} of {facts.deployment} is {facts.action!r}.")

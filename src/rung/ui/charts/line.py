@@ -60,7 +60,7 @@ def line_chart(
     marks = svg.ticks(*(span or (min(ys), max(ys))))
     low, high = min(xs), max(xs)
     across, up = svg.scale((low, high), frame.x), svg.scale((marks[0], marks[-1]), frame.y)
-    places = svg.time_ticks(low, high) if time and high > low else [(x, svg.day(x) if time else svg.short(x)) for x in _inner(low, high)]
+    places = svg.time_ticks(low, high) if time and high > low else [(x, svg.day(x) if time else svg.short(x)) for x in _inner(xs)]
     parts = [svg.value_axis(frame, marks, y_label), svg.shift_axis(frame, places, across, x_label)]
     if immature_from is not None and immature_from < high:
         parts.append(_hatched(frame, across(max(immature_from, low))))
@@ -169,8 +169,11 @@ def _path(points: Sequence[tuple[float, float]], across: svg.Map, up: svg.Map) -
     return " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
 
 
-def _inner(low: float, high: float) -> list[float]:
-    return [value for value in svg.ticks(low, high) if low <= value <= high] or [low]
+def _inner(xs: Sequence[float]) -> list[float]:
+    """Ticks between the ends; among whole numbers, such as versions or steps, none that is not."""
+    low, high = min(xs), max(xs)
+    whole = all(float(x).is_integer() for x in xs)
+    return [value for value in svg.ticks(low, high) if low <= value <= high and (not whole or value.is_integer())] or [low]
 
 
 def _dashed(index: int, line: Series) -> bool:
