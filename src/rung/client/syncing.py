@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from rung.client.journal import SUFFIX
 from rung.client.places import Place
 from rung.client.sending import Dispatch
 from rung.client.spool import Note, RunFolder, run_folders
@@ -71,8 +70,3 @@ def send_leftovers(transport: Transport, place: Place) -> None:
         done = send_folder(folder, note, note.name, transport)
         if done.outcome == "failed":
             sys.stderr.write(f"rung: run {note.run} of the spool {place.root} could not be sent: {done.message}\n")
-
-
-def waiting(root: Path) -> int:
-    """Journals that lie in a spool."""
-    return sum(1 for _ in root.rglob(f"*{SUFFIX}"))

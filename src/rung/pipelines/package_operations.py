@@ -7,7 +7,6 @@ from difflib import get_close_matches
 
 import msgspec
 
-from rung.core.digests import digest_of
 from rung.core.errors import Conflict, Denied, Invalid, NotFound
 from rung.core.ids import new_id
 from rung.core.requests import handles
@@ -274,8 +273,3 @@ def _may(scope: Scope, permission: str) -> bool:
 
 def _store(scope: Scope) -> PackageStore:
     return PackageStore(scope.connection, scope.project)
-
-
-def digest_of_content(content: p.PackageContent) -> str:
-    """The digest that a package with this content has everywhere."""
-    return digest_of(canonical(content))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from rung.core.errors import NotFound, Unavailable
 from rung.storage.blobs import Flaw
@@ -18,18 +18,6 @@ from rung.storage.tables import metadata
 
 _SYSTEM = "0" * 32  # the project of rows from before there was one
 _DIGEST_LENGTH = 71
-
-
-class Examinable(Protocol):
-    """A blob backend that can look at itself."""
-
-    def examine(self, *, thorough: bool, repair: bool) -> Iterator[Flaw]:
-        """What is wrong with its files."""
-        ...
-
-    def set_aside(self, digest: str) -> bool:
-        """Take damaged bytes out of the way, so that the right ones can be put again; whether a good copy was found here."""
-        ...
 
 
 def check_blobs(scope: Scope, digests: Iterable[str], *, repair: bool) -> Iterator[Flaw]:

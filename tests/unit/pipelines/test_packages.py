@@ -14,10 +14,10 @@ import pytest
 
 from rung.app.local import LocalTransport, local_transport
 from rung.client.client import Client
+from rung.core.digests import digest_of
 from rung.core.errors import Conflict, Denied, Invalid, NotFound
 from rung.core.settings import load_settings
-from rung.pipelines.package_operations import digest_of_content
-from rung.pipelines.package_rules import approvals_of, asymmetries, before_environment
+from rung.pipelines.package_rules import approvals_of, asymmetries, before_environment, canonical
 from rung.pipelines.packaging import Package, PackageApproval, Release
 from rung.pipelines.project import forget_modules
 from rung.pipelines.records import Cause, PipelineRun
@@ -105,7 +105,7 @@ def test_another_machine_comes_to_the_same_digest(client: Client, folder: Path, 
 def test_the_digest_is_that_of_the_canonical_content(client: Client) -> None:
     package = client.packages.build("train")
     detail = client.packages.get(package.digest[7:19])
-    assert digest_of_content(detail.content) == package.digest
+    assert digest_of(canonical(detail.content)) == package.digest
     assert [spec.key for spec in detail.content.pipelines[0].steps] == ["load", "total"]
     assert "rung.toml" not in detail.content.files
 

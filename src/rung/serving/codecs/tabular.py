@@ -78,11 +78,6 @@ def rows_of_columns(columns: Mapping[str, Any], target: Target) -> Rows:
     return Rows(matrix=matrix)
 
 
-def rows_of_lists(data: Any, target: Target, names: Sequence[str] | None = None) -> Rows:
-    """Rows given as arrays, their values in the order of ``names``, by default the signature's."""
-    return rows_of_columns(columns_of_lists(data, form_of(target.version), names), target)
-
-
 def columns_of_lists(data: Any, form: Form, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Columns of rows given as arrays. Raises Invalid for rows that are none, or not all as long as there are names."""
     names = form.names if names is None else names
