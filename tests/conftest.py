@@ -42,6 +42,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing of Rung's from outside, and numbers of threads for no test but that which set them: sums depend on them."""
     for name in [name for name in os.environ if name.startswith("RUNG_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("RUNG_WARM", "0")  # but for its own tests: what another test has started is no part of this one
     before = _threads()
     yield
     for name in _threads().keys() - before.keys():

@@ -19,6 +19,7 @@ PEERS = {
     "Dagster": ("dagster", "dagster==1.13.29"),
     "KFP local": ("kfp", "kfp==2.17.0"),
 }
+_RUNG = [sys.executable, "-m", "rung.cli.entry"]
 _QUIET = {
     "METAFLOW_USER": "bench", "USERNAME": "bench", "ZENML_ANALYTICS_OPT_IN": "false", "ZENML_LOGGING_VERBOSITY": "ERROR",
     "DO_NOT_TRACK": "1", "DAGSTER_DISABLE_TELEMETRY": "1", "AUTO_OPEN_DASHBOARD": "false",
@@ -74,26 +75,27 @@ def peer(name: str, folder: Path, venvs: Path) -> Contestant:
 
 
 def ours(name: str, folder: Path, pipeline: str, *, warm: bool) -> Contestant:
-    """Rung's command line in a project of its own; ``warm`` with its warm process, whose CPU counts too."""
-    place = folder / name.replace(" ", "-").replace(",", "")
+    """Rung's command line in a project of its own: as it comes, or without the warm process that commands start by themselves."""
+    place = folder / name.replace(" ", "-").replace(",", "").replace("=", "-")
     place.mkdir(parents=True)
     shutil.copy(HERE / "rung_flow.py", place / "pipelines.py")
     (place / "rung.toml").write_text('home = "home"\n')
     (place / "run").mkdir(mode=0o700)
-    command = [sys.executable, "-m", "rung.cli.entry"]
-    environ = _clean() | {"XDG_RUNTIME_DIR": str(place / "run"), "RUNG_WARM": "1" if warm else "0"}
-    resident = None
-    if warm:
-        told = subprocess.run([*command, "warm", "start", "--json"], cwd=place, env=environ, check=True, capture_output=True, text=True)
-        resident = json.loads(told.stdout)["pid"]
-    return Contestant(
-        name,
-        [*command, "run", pipeline],
-        environ,
-        place,
-        seeded=True,
-        resident=resident,
-    )
+    environ = _clean() | {"XDG_RUNTIME_DIR": str(place / "run")} | ({} if warm else {"RUNG_WARM": "0"})
+    return Contestant(name, [*_RUNG, "run", pipeline], environ, place, seeded=True)
+
+
+def settle(one: Contestant) -> None:
+    """Two commands that are not measured; then find the warm process which they have started, so that its CPU is counted too."""
+    for _ in range(2):
+        subprocess.run([*_RUNG, "--version"], cwd=one.folder, env=one.environ, check=True, capture_output=True)
+    for _ in range(600):
+        told = subprocess.run([*_RUNG, "warm", "status", "--json"], cwd=one.folder, env=one.environ, check=True, capture_output=True)
+        one.resident = json.loads(told.stdout)["pid"]
+        if one.resident is not None:
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"{one.name}: no warm process has started by itself within a minute.")
 
 
 def _clean() -> dict[str, str]:

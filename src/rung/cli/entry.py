@@ -5,38 +5,29 @@ Nothing is imported before that is known: starting Python and loading the comman
 
 from __future__ import annotations
 
-import os
 import sys
 
-_SHAPING = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")  # read once by an interpreter at its start, besides PYTHON*
+from rung.cli.warm_place import socket_path
 
 
 def main() -> None:
     """Entry point of the ``rung`` command."""
-    if os.environ.get("RUNG_WARM", "1") != "0" and os.path.exists(socket_path()):
-        from rung.cli.warm_client import hand_over  # noqa: PLC0415 - only where a warm process waits
+    path = socket_path()
+    if path is not None:
+        from rung.cli.warm_client import hand_over  # noqa: PLC0415 - only where a warm process is wanted
 
-        status = hand_over(socket_path(), sys.argv[1:])
+        status = hand_over(path, sys.argv[1:])
         if status is not None:
             sys.exit(status)
     from rung.cli.main import main as here  # noqa: PLC0415 - the whole command line
 
-    here()
+    try:
+        here()
+    finally:
+        if path is not None:
+            from rung.cli.warm_start import for_the_next  # noqa: PLC0415 - a command that had to load everything
 
-
-def interpreter() -> str:
-    """What makes two interpreters alike: the binary, the environment Rung lies in, and the variables Python reads at its start."""
-    shaping = [f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith("PYTHON") or key in _SHAPING]
-    return "\n".join([sys.executable, sys.prefix, __file__, sys.version, *shaping])
-
-
-def socket_path() -> str:
-    """Where the warm process of this user and interpreter listens."""
-    from zlib import crc32  # noqa: PLC0415
-
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = f"{runtime}/rung" if runtime else f"/tmp/rung-{os.getuid()}"  # noqa: S108 - its owner and mode are checked before use
-    return f"{folder}/warm-{crc32(interpreter().encode()):08x}.sock"
+            for_the_next(path, sys.argv[1:])
 
 
 if __name__ == "__main__":

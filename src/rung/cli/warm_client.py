@@ -11,32 +11,61 @@ import _socket
 import os
 import sys
 
-from rung.cli.entry import interpreter
+from rung.cli.warm_place import identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-# these live long or change the warm process itself, so they start in a process of their own
+LISTENS = b"+"  # what the warm process says first
+_LISTENS_S = 2.0
+_STANDARD_ERROR = 2
 _INT = 4  # bytes of a descriptor's number, as the kernel takes it
 _FOLDER = 0o040000  # of a mode: the kind of a folder
+# these live long or change the warm process itself, so they start in a process of their own
 OWN_PROCESS = {"up", "server", "serve", "worker", "warm", "demo", "completion"}
 
 
 def hand_over(path: str, arguments: list[str]) -> int | None:
     """The exit status of a command run by a warm process; None when it must be run here."""
-    if any(word in OWN_PROCESS for word in arguments) or not trusted(path):
+    return ask(path, arguments) if OWN_PROCESS.isdisjoint(arguments) else None
+
+
+def ask(path: str, arguments: list[str]) -> int | None:
+    """As :func:`hand_over`, for any words: the warm process itself takes ``warm --idle SECONDS``."""
+    connection = connected(path)
+    if connection is None:
         return None
     try:
-        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        connection.connect(path)
-    except OSError:
+        wish = wish_of(arguments)
+    except FileNotFoundError:  # the folder is gone
+        connection.close()
         return None
     try:
-        return _followed(connection, wish_of(arguments))
+        return _followed(connection, wish)
     finally:
         connection.close()
+
+
+def connected(path: str) -> _socket.socket | None:
+    """A connection to a warm process that listens; None when there is none, it is stopped, or somebody else could listen there.
+
+    It says that it listens before it is told anything: so a command that runs here for want of an answer does not run there too.
+    """
+    if not trusted(path):
+        return None
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.settimeout(_LISTENS_S)
+        connection.connect(path)
+        if connection.fileno() > _STANDARD_ERROR and connection.recv(len(LISTENS)) == LISTENS:
+            connection.settimeout(None)
+            return connection
+    except OSError:
+        pass
+    connection.close()
+    return None
 
 
 def wish_of(arguments: list[str]) -> bytes:
@@ -45,7 +74,8 @@ def wish_of(arguments: list[str]) -> bytes:
     words = [os.fsencode(word) for word in arguments]
     mask = os.umask(0o077)
     os.umask(mask)
-    head = [interpreter().encode("utf-8", "surrogateescape"), os.getcwdb(), str(mask).encode(), str(len(words)).encode()]
+    ignored = ",".join(str(int(number)) for number in _PASSED_ON if signal.getsignal(number) == signal.SIG_IGN)
+    head = [identity() or b"", os.getcwdb(), str(mask).encode(), ignored.encode(), str(len(words)).encode()]
     return b"".join(part + b"\0" for part in [*head, *words, *environ])
 
 
@@ -59,43 +89,67 @@ def trusted(path: str) -> bool:
 
 
 def _followed(connection: _socket.socket, wish: bytes) -> int | None:
+    """The exit status of a command; None when the warm process has not taken it."""
     streams = b"".join(number.to_bytes(_INT, sys.byteorder) for number in (0, 1, 2))
-    try:
-        connection.sendmsg([len(wish).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
-        connection.sendall(wish)
-        begun = _line(connection)
-    except OSError:
-        return None
-    if begun is None:
-        return None  # it is of another version, or ends just now
-    pid = begun
+    pid = 0
+    early: list[int] = []
 
     def pass_on(number: int, frame: Any) -> None:
-        try:  # noqa: SIM105 - contextlib would cost more than all the rest
-            os.kill(pid, number)
+        if not pid:
+            early.append(number)
+            return
+        try:
+            if number != signal.SIGTSTP:
+                os.kill(pid, number)
+                return
+            os.killpg(pid, signal.SIGSTOP)  # it has no terminal that would stop it
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os.killpg(pid, signal.SIGCONT)  # somebody has let this process go on
         except ProcessLookupError:
             pass  # it has just ended, and that is told next
 
-    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    heard = [number for number in (*_PASSED_ON, signal.SIGTSTP) if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores some
+    before = {number: signal.signal(number, pass_on) for number in heard}
     try:
-        ended = _line(connection)
+        try:
+            connection.sendmsg([len(wish).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+            connection.sendall(wish)
+            pid = _line(connection) or 0  # nothing: it is of another version, or ends just now
+        except OSError:  # it has gone, or one of the three streams is closed
+            pid = 0
+        for number in early if pid else ():
+            pass_on(number, None)
+        ended = _ended(connection) if pid else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if not pid:
+            for number in early:
+                os.kill(os.getpid(), number)
+    return ended
+
+
+def _ended(connection: _socket.socket) -> int:
+    """The exit status of a command that runs; a signal that ended it ends this process too."""
+    try:
+        ended = _line(connection)
+    except OSError:
+        ended = None
     if ended is None:
-        return 1  # the warm process was killed; its child went with it
-    if ended >= 0:
-        return ended
-    signal.signal(-ended, signal.SIG_DFL)
-    os.kill(os.getpid(), -ended)
-    return 1
+        os.write(2, b"Rung's warm process was killed, and this command with it. Give it again; RUNG_WARM=0 keeps it to itself.\n")
+        return 1
+    if ended < 0:
+        if -ended != signal.SIGKILL:
+            signal.signal(-ended, signal.SIG_DFL)
+        os.kill(os.getpid(), -ended)
+    return ended
 
 
 def _line(connection: _socket.socket) -> int | None:
     """A number on a line: a process, its exit status, or minus the signal that ended it; None when the other side has gone."""
     held = b""
     while not held.endswith(b"\n"):
-        part = connection.recv(64)
+        part = connection.recv(1)  # no further: the next line may be there already
         if not part:
             return None
         held += part

@@ -1,7 +1,8 @@
 """The warm process: has everything loaded that a command needs, and forks itself for each one.
 
 It belongs to one user, listens on a socket in a folder nobody else can enter, has one thread (a fork copies no other),
-opens no database and no project. It ends by itself when idle, or when Rung's files have changed under it.
+opens no database and no project. It holds a lock for as long as it listens, so that there is one of a kind, and ends by itself
+when idle, or when Rung's files have changed under it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rung.cli.entry import interpreter
+from rung.cli.warm_client import LISTENS
+from rung.cli.warm_place import identity, socket_path
+from rung.cli.warm_start import FAILED, USED, note, tidy
 
 _WISH_BYTES = 4 << 20
 _PATIENCE_S = 5.0
@@ -46,6 +49,7 @@ class _Wish:
     folder: bytes
     environ: dict[bytes, bytes]
     umask: int
+    ignored: list[int] = field(default_factory=list)
     streams: list[int] = field(default_factory=list)
 
 
@@ -96,9 +100,10 @@ def rehearsal() -> int:
 class Host:
     """Listens, forks, and tells each client how its command ended."""
 
-    def __init__(self, path: Path, *, idle_s: float) -> None:
+    def __init__(self, path: Path, *, idle_s: float, lock: int | None = None) -> None:
         self.path = path
         self.idle_s = idle_s
+        self._lock = lock
         self._calls: dict[int, _Call] = {}
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -108,7 +113,6 @@ class Host:
 
     def serve(self) -> _Wish | None:
         """Work until idle or stopped; in a forked child, what it is to do."""
-        self._open()
         try:
             while not self._over():
                 for key, _ in self._selector.select(timeout=1.0):
@@ -120,7 +124,8 @@ class Host:
                 self._close()
         return None
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Listen. Raises OSError, for a path that is too long or a folder that is not there."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)
         mask = os.umask(0o177)
@@ -167,13 +172,18 @@ class Host:
         connection.settimeout(_PATIENCE_S)
         wish = None
         with suppress(OSError, ValueError):
+            connection.sendall(LISTENS)
             wish = _read(connection)
+        if wish is not None and wish.arguments[:2] == ["warm", "--idle"]:
+            self._stay(connection, wish)
+            return None
         if wish is None or _marks() != self._marks:
             connection.close()
             if wish is not None:  # our files have changed: the client runs its command itself, and the next start is fresh
                 self.idle_s = 0.0
                 self.path.unlink(missing_ok=True)
                 _close_all(wish.streams)
+                self._unlock()
             return None
         held = signal.pthread_sigmask(signal.SIG_BLOCK, _FORKING)  # what the child is sent waits until it is no longer this process's copy
         pid = os.fork()
@@ -192,6 +202,19 @@ class Host:
         self._selector.register(connection, selectors.EVENT_READ, call)
         return None
 
+    def _stay(self, connection: socket.socket, wish: _Wish) -> None:
+        """Take another idle time, which somebody has asked for."""
+        _close_all(wish.streams)
+        with suppress(OSError, ValueError):
+            self.idle_s = float(wish.arguments[2])
+            connection.sendall(b"%d\n0\n" % os.getpid())
+        connection.close()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # a copy that a fork holds would keep it, so children close theirs too
+            self._lock = None
+
     def _become(self, connection: socket.socket) -> None:
         """In the child: let go of what belongs to the warm process."""
         signal.set_wakeup_fd(-1)
@@ -201,6 +224,8 @@ class Host:
         self._selector.close()
         for held in (connection, self._listener, self._wake_read, self._wake_write, *(call.connection for call in self._calls.values())):
             held.close()
+        self._unlock()
+        os.setpgid(0, 0)  # so that it is stopped, and goes on, together with what it starts
         _end_with_parent(self._pid)
 
     def _reap(self) -> None:
@@ -245,6 +270,8 @@ def take_on(wish: _Wish) -> None:
     for target, held in enumerate(wish.streams):
         os.dup2(held, target)
     _close_all(wish.streams)
+    for number in wish.ignored:
+        signal.signal(number, signal.SIG_IGN)
     os.environb.clear()
     os.environb.update(wish.environ)
     os.umask(wish.umask)
@@ -290,12 +317,13 @@ def _body(connection: socket.socket, head: bytes) -> bytes:
 
 def _wish(body: bytes, streams: list[int], *, ours: bool) -> _Wish:
     """A wish from its bytes. Raises ValueError for a stranger's."""
-    alike, folder, umask, count, *rest = body.split(b"\0")[:-1]
-    if not ours or alike != interpreter().encode("utf-8", "surrogateescape") or len(streams) != 3:  # noqa: PLR2004 - in, out, error
+    alike, folder, umask, ignored, count, *rest = body.split(b"\0")[:-1]
+    if not ours or alike != identity() or len(streams) != 3:  # noqa: PLR2004 - in, out, error
         raise ValueError("a stranger's wish")
     words, environ = rest[: int(count)], rest[int(count) :]
     told = dict(zip(environ[::2], environ[1::2], strict=True))
-    return _Wish([os.fsdecode(word) for word in words], folder, told, int(umask), streams)
+    numbers = [int(number) for number in ignored.split(b",") if number]
+    return _Wish([os.fsdecode(word) for word in words], folder, told, int(umask), numbers, streams)
 
 
 def _marks() -> tuple[tuple[str, int], ...]:
@@ -329,18 +357,35 @@ def _end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def main(path: str, idle_s: float) -> None:
-    """Serve; in a child, run the command."""
+def main(path: str, idle_s: float, lock: int) -> None:
+    """Serve, holding the descriptor of the lock; in a child, run the command."""
+    sys.path[:] = [place for place in sys.path if place not in {"", "/"}]  # -m adds the folder it is started in
+    try:
+        host = _loaded(path, idle_s, lock)
+    except BaseException as error:
+        note(lock, FAILED + f"{error}\n".encode("utf-8", "replace"))  # for `rung warm status`, and so that it is not tried again at once
+        raise
+    wish = host.serve()
+    if wish is not None:
+        take_on(wish)
+        _ended(_run())
+
+
+def _loaded(path: str, idle_s: float, lock: int) -> Host:
+    """A warm process that listens. Raises SystemExit, OSError, and whatever a command raises that cannot work here."""
+    if path != socket_path():
+        raise SystemExit("It would not be found by who started it: an interpreter of other options, or another environment.")
     preload()
     until = time.monotonic() + _PATIENCE_S
     while threading.active_count() > 1 and time.monotonic() < until:
         time.sleep(0.01)  # those of what was loaded are just ending
     if threading.active_count() > 1:
         raise SystemExit("A loaded library has started threads, so that this process cannot be forked.")
-    wish = Host(Path(path), idle_s=idle_s).serve()
-    if wish is not None:
-        take_on(wish)
-        _ended(_run())
+    host = Host(Path(path), idle_s=idle_s, lock=lock)
+    host.open()
+    note(lock, USED)
+    tidy(path)
+    return host
 
 
 def _run() -> int:
@@ -371,4 +416,4 @@ def _ended(status: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))

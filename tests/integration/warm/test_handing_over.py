@@ -9,101 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
+from tests.integration.warm.commands import ROOT, rung, told, wait_for
 from tests.processes import is_alive
-
-ROOT = Path(__file__).parents[2]
-PIPELINES = """
-import os, sys, time
-from rung import pipeline, step
-
-@step(cache=False)
-def tell() -> dict:
-    print("to the log")
-    return {"folder": os.getcwd(), "word": os.environ.get("WORD", ""), "pid": os.getpid(), "parent": os.getppid()}
-
-@step(cache=False)
-def rest() -> int:
-    open("resting", "w").write(str(os.getpid()))
-    time.sleep(60)
-    return 1
-
-@pipeline
-def telling():
-    return tell()
-
-@pipeline
-def resting():
-    return rest()
-"""
-
-
-def rung(*words: str, folder: Path, env: dict[str, str], **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rung.cli.entry", *words],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )  # type: ignore[call-overload, no-any-return]
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "rung.toml").write_text('home = "home"\n')
-    (tmp_path / "project" / "pipelines.py").write_text(PIPELINES)
-    return tmp_path / "project"
-
-
-@pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "run").mkdir(mode=0o700)
-    held = {key: value for key, value in os.environ.items() if not key.startswith("RUNG_")}
-    return {**held, "XDG_RUNTIME_DIR": str(tmp_path / "run")}
-
-
-@pytest.fixture
-def warm(project: Path, env: dict[str, str]) -> Iterator[int]:
-    done = rung("warm", "start", "--idle", "5m", "--json", folder=project, env=env)
-    assert done.returncode == 0, done.stderr
-    pid = json.loads(done.stdout)["pid"]
-    yield pid
-    with pytest.MonkeyPatch.context():
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return
-    wait_for(lambda: not alive(pid))
-
-
-def alive(pid: int) -> bool:
-    return is_alive(pid)
-
-
-def wait_for(what: object, timeout_s: float = 120.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not what():  # type: ignore[operator]
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def told(project: Path, env: dict[str, str]) -> dict[str, object]:
-    done = rung("run", "telling", "--json", folder=project, env=env)
-    assert done.returncode == 0, done.stderr
-    run = json.loads(done.stdout)
-    artifact = (run.get("run") or run)["outputs"][0]
-    import base64
-
-    answer: dict[str, object] = json.loads(base64.b64decode(artifact["inline"]))
-    return answer
 
 
 def test_a_command_runs_in_a_child_of_the_warm_process_with_folder_and_environment_of_its_caller(
@@ -138,7 +47,7 @@ def test_a_signal_reaches_the_command_as_it_reaches_a_process_of_its_own(project
     wait_for((project / "resting").exists)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=120) == 130  # as without a warm process: the run is cancelled and said to be
-    assert alive(warm)
+    assert is_alive(warm)
 
 
 def test_a_command_whose_caller_is_killed_ends_too(project: Path, env: dict[str, str], warm: int) -> None:
@@ -147,7 +56,7 @@ def test_a_command_whose_caller_is_killed_ends_too(project: Path, env: dict[str,
     running = int((project / "resting").read_text())
     process.kill()
     process.wait()
-    wait_for(lambda: not alive(running))
+    wait_for(lambda: not is_alive(running))
 
 
 def test_a_killed_warm_process_takes_its_commands_along_and_is_not_missed(project: Path, env: dict[str, str], warm: int) -> None:
@@ -156,7 +65,7 @@ def test_a_killed_warm_process_takes_its_commands_along_and_is_not_missed(projec
     running = int((project / "resting").read_text())
     os.kill(warm, signal.SIGKILL)
     assert process.wait(timeout=120) == 1
-    wait_for(lambda: not alive(running))
+    wait_for(lambda: not is_alive(running))
     assert told(project, env)["parent"] != warm
 
 
@@ -179,13 +88,13 @@ def test_a_changed_rung_is_noticed(project: Path, env: dict[str, str], tmp_path:
     assert told(project, env)["parent"] == started["pid"]
     os.utime(tmp_path / "src" / "rung" / "core" / "ids.py", ns=(time.time_ns(), time.time_ns() + 10**9))
     assert told(project, env)["parent"] != started["pid"]
-    wait_for(lambda: not alive(started["pid"]))
+    wait_for(lambda: not is_alive(started["pid"]))
 
 
 def test_it_ends_when_idle_and_says_so(project: Path, env: dict[str, str]) -> None:
     started = json.loads(rung("warm", "start", "--idle", "10s", "--json", folder=project, env=env).stdout)
     assert started["warm"] is True
-    wait_for(lambda: not alive(started["pid"]))
+    wait_for(lambda: not is_alive(started["pid"]))
     assert json.loads(rung("warm", "status", "--json", folder=project, env=env).stdout)["warm"] is False
     assert rung("warm", "stop", folder=project, env=env).returncode == 1
 
@@ -201,3 +110,88 @@ def test_the_umask_of_the_caller_holds(project: Path, env: dict[str, str], warm:
     )
     assert done.returncode == 0, done.stderr
     assert not [path for path in (project / "home").rglob("*") if path.stat().st_mode & 0o007]
+
+
+def test_hangups_that_nohup_ignores_are_ignored(project: Path, env: dict[str, str], warm: int) -> None:
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "rung.cli.entry", "run", "resting"],
+        cwd=project,
+        env=env,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    running = _resting(project)
+    process.send_signal(signal.SIGHUP)
+    os.kill(running, signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    assert is_alive(running)
+    process.terminate()
+    assert process.wait(timeout=120) == 130
+
+
+def test_a_command_that_the_kernel_kills_ends_its_caller_as_well(project: Path, env: dict[str, str], warm: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rung.cli.entry", "run", "resting"], cwd=project, env=env, stderr=subprocess.PIPE, text=True
+    )
+    os.kill(_resting(project), signal.SIGKILL)
+    assert process.communicate(timeout=120)[1].count("Traceback") == 0
+    assert process.returncode == -signal.SIGKILL
+    assert is_alive(warm)
+
+
+def test_a_command_stops_and_goes_on_with_its_caller(project: Path, env: dict[str, str], warm: int) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "rung.cli.entry", "run", "resting"], cwd=project, env=env, stderr=subprocess.DEVNULL)
+    running = _resting(project)
+    process.send_signal(signal.SIGTSTP)
+    wait_for(lambda: _state(running) == "T" and _state(process.pid) == "T")
+    process.send_signal(signal.SIGCONT)
+    wait_for(lambda: _state(running) != "T" and _state(process.pid) != "T")
+    process.terminate()
+    assert process.wait(timeout=120) == 130
+
+
+def test_a_stopped_warm_process_is_not_waited_for_and_does_not_run_the_command_later(project: Path, env: dict[str, str], warm: int) -> None:
+    os.kill(warm, signal.SIGSTOP)
+    try:
+        assert told(project, env)["parent"] != warm
+    finally:
+        os.kill(warm, signal.SIGCONT)
+    assert told(project, env)["parent"] == warm
+    assert len(json.loads(rung("runs", "list", "--json", folder=project, env=env).stdout)["items"]) == 2
+
+
+def test_another_limit_is_another_warm_process(project: Path, env: dict[str, str], warm: int) -> None:
+    assert told(project, env)["parent"] == warm
+    assert told(project, env, before="ulimit -n 512; exec ")["parent"] != warm
+    assert told(project, env, before="exec nice -n 5 ")["parent"] != warm
+
+
+def test_a_command_under_a_tracer_runs_by_itself(project: Path, env: dict[str, str], warm: int) -> None:
+    script = "import sys; sys.settrace(lambda *_: None); sys.argv = ['rung', 'warm', 'status']; from rung.cli.entry import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=project, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "being traced" in done.stderr
+
+
+def test_a_closed_stream_and_a_folder_that_is_gone_are_as_ever(project: Path, env: dict[str, str], warm: int) -> None:
+    for line in ("{} --version <&-", "mkdir gone; cd gone; rmdir ../gone; {} --version"):
+        for switch in ("", "RUNG_WARM=0 "):
+            words = ["sh", "-c", line.format(f"{switch}{sys.executable} -m rung.cli.entry")]
+            done = subprocess.run(words, cwd=project, env=env, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, ""), line
+
+
+def test_one_that_is_there_stays_for_as_long_as_is_asked(project: Path, env: dict[str, str], warm: int) -> None:
+    again = json.loads(rung("warm", "start", "--idle", "1s", "--json", folder=project, env=env).stdout)
+    assert again["pid"] == warm
+    wait_for(lambda: not is_alive(warm))
+
+
+def _resting(project: Path) -> int:
+    wait_for(lambda: (project / "resting").exists() and (project / "resting").read_text() != "")
+    return int((project / "resting").read_text())
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
