@@ -15,8 +15,8 @@ from rung.app.local import local_transport
 from rung.client.client import Client
 from rung.core.errors import Conflict, NotFound, Unavailable
 from rung.core.settings import load_settings
-from rung.engine import loop
 from rung.engine.loop import Engine
+from rung.engine.reproducing import comparing
 from rung.pipelines.project import files_of, forget_modules
 from rung.pipelines.reproducing import DeployedVersion, FileReproductionReport, OutputComparison, Reproduce, Reproduction
 from tests.unit.pipelines.wheels import wheel
@@ -159,7 +159,7 @@ def test_a_training_is_repeated_to_the_byte_and_the_report_says_so(client: Clien
 
 def test_a_verdict_is_filed_with_the_end_of_its_run_or_neither_is(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     run = client.pipelines.run("squares")
-    compared, asked = loop.compare_runs, []
+    compared, asked = comparing.compare_runs, []
 
     def broken_off(*given: Any) -> Any:
         save = compared(*given)
@@ -168,7 +168,7 @@ def test_a_verdict_is_filed_with_the_end_of_its_run_or_neither_is(client: Client
             raise RuntimeError("it was broken off")
         return save
 
-    monkeypatch.setattr(loop, "compare_runs", broken_off)
+    monkeypatch.setattr(comparing, "compare_runs", broken_off)
     wish = client.transport.call(Reproduce(id=run.id))
     engine = Engine(client.transport.platform)
     try:
@@ -185,7 +185,7 @@ def test_a_run_that_cannot_be_compared_fails_with_the_reason(client: Client, mon
         raise NotFound("Blob blake3:00 is gone.", code="blobs.not_found", hint="Look in a backup.")
 
     run = client.pipelines.run("squares")
-    monkeypatch.setattr(loop, "compare_runs", impossible)
+    monkeypatch.setattr(comparing, "compare_runs", impossible)
     with pytest.raises(Unavailable, match="It cannot be compared: Blob blake3:00 is gone"):
         client.pipelines.reproduce(run.id)
 

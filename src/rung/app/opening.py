@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +14,7 @@ from rung.core.clock import Clock, SystemClock
 from rung.core.errors import Unavailable
 from rung.core.files import write_whole
 from rung.core.ids import new_id
+from rung.core.requests import import_area
 from rung.core.settings import Settings
 from rung.governance.operations import new_token
 from rung.governance.records import NewToken, Principal, PrincipalKind, Project
@@ -62,7 +62,7 @@ def opened(settings: Settings, kind: Callable[[Settings, Database, BlobStore, Cl
 def import_operations() -> None:
     """Import every area's handlers, so that the table of operations is whole."""
     for name in areas_with("operations"):
-        importlib.import_module(f"rung.{name}.operations")
+        import_area(name)
 
 
 def areas_with(module: str) -> list[str]:

@@ -6,11 +6,9 @@ handlers share one transaction with their audit event, so neither exists without
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +17,7 @@ from rung.core.clock import Clock, SystemClock
 from rung.core.digests import digest_of
 from rung.core.errors import Denied, NotFound, RungError
 from rung.core.records import checked
-from rung.core.requests import OPERATIONS, Request, handler_of, request_type
+from rung.core.requests import OPERATIONS, Request, handler_of, import_area, request_type
 from rung.core.settings import Settings
 from rung.governance.operations import append_audit, authenticate
 from rung.governance.records import Outcome, Role
@@ -35,8 +33,7 @@ IDENTITY_TTL_S = 1.0
 _LONG = 500
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who stands at the door: a principal, the project it works in and its role there."""
 
     principal: str
@@ -198,7 +195,7 @@ def request_named(operation: str) -> type[Request[Any]]:
     if operation not in OPERATIONS:
         area = operation.partition(".")[0]
         if area.isidentifier() and importlib.util.find_spec(f"rung.{area}") and importlib.util.find_spec(f"rung.{area}.operations"):
-            importlib.import_module(f"rung.{area}.operations")
+            import_area(area)
     return request_type(operation)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 _WIDTH, _HEIGHT, _EDGE = 360, 90, 4
@@ -13,6 +12,8 @@ _MOST = 200
 
 def facts_html(title: str, groups: Mapping[str, Mapping[str, Any]], more: str = "") -> str:
     """A table with a row a fact, headed by its group; ``more`` is HTML to put below it."""
+    from html import escape  # noqa: PLC0415 - for notebooks alone
+
     rows = []
     for group, values in groups.items():
         shown = list(values.items())[:_MOST]

@@ -31,7 +31,7 @@ class Request(Record, Generic[A]):
 
 HANDLERS: dict[type[Request[Any]], Callable[..., Any]] = {}
 OPERATIONS: dict[str, type[Request[Any]]] = {}
-_imported: set[str] = set()  # areas whose operations are there, all of them
+_whole: set[str] = set()  # areas whose operations are there, all of them
 
 
 def handles(kind: type[Request[Any]]) -> Callable[[F], F]:
@@ -56,13 +56,26 @@ def handler_of(kind: type[Request[Any]]) -> Callable[..., Any]:
     """The handler of a request, importing its area's operations on first use. Raises NotFound."""
     package, _, rest = kind.__module__.partition(".")
     area = rest.partition(".")[0]
-    # a handler that is there already may be of a module which another thread is in the midst of: importing waits for that
-    if package == "rung" and area not in _imported:
+    if package == "rung" and area not in _whole:
         importlib.import_module(f"rung.{area}.operations")
-        _imported.add(area)
+        if kind in HANDLERS:  # maybe of a module which another thread is in the midst of: importing waits for that
+            importlib.import_module(HANDLERS[kind].__module__)
+        else:
+            import_area(area)
     if kind not in HANDLERS:
         raise NotFound(f"Nothing handles {kind.operation!r}.", code="platform.no_handler")
     return HANDLERS[kind]
+
+
+def import_area(area: str) -> None:
+    """Import all operations of an area: those of its ``operations``, and of the modules that this names in ``LATER``.
+
+    Those are what most commands never ask for, and loading them would be a good part of what a short command costs.
+    """
+    module = importlib.import_module(f"rung.{area}.operations")
+    for name in getattr(module, "LATER", ()):
+        importlib.import_module(f"rung.{area}.{name}")
+    _whole.add(area)
 
 
 def request_type(operation: str) -> type[Request[Any]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -305,6 +304,8 @@ def _refuse_unknown(plain: Any, kind: Any, where: str, prefix: str = "") -> None
 
 
 def _unknown(name: str, known: list[str], where: str) -> Invalid:
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     return Invalid(
         f"{where}: there is no setting {name!r}.",

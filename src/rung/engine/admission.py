@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
-from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
+
+import msgspec
 
 from rung.core.settings import EngineSettings
 from rung.pipelines.records import StepOptions
@@ -16,8 +16,7 @@ from rung.pipelines.records import StepOptions
 _GB = 10**9
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """What there is to give: cores, bytes of memory, GPUs by number."""
 
     cpus: float
@@ -25,14 +24,13 @@ class Machine:
     gpus: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """What an attempt has been given until it ends."""
 
     executor: str = ""
     cpus: float = 0.0
     memory_bytes: int = 0
-    gpus: dict[str, float] = field(default_factory=dict)
+    gpus: dict[str, float] = msgspec.field(default_factory=dict)
     draws: bool = False
 
 
@@ -127,6 +125,8 @@ def _gpus() -> tuple[str, ...]:
 def _all_gpus() -> tuple[str, ...]:
     if not Path("/proc/driver/nvidia").is_dir():
         return ()
+    import subprocess  # noqa: PLC0415 - where there is a GPU
+
     try:
         answer = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],

@@ -20,8 +20,6 @@ from rung.engine.driving.parts import ONLY, PartialDriver
 from rung.engine.executors import EXECUTORS, Executor
 from rung.engine.host import Host, ServiceTransport
 from rung.engine.leases import LeaseWatch
-from rung.engine.reproducing.comparing import compare_runs
-from rung.engine.reproducing.restoring import restored_for
 from rung.engine.trigger_sync import TriggerSync
 from rung.engine.wiring import changed
 from rung.pipelines.authoring import Pipeline
@@ -30,6 +28,7 @@ from rung.pipelines.operations import QUEUE, abandon
 from rung.pipelines.owners import is_dead, this_owner
 from rung.pipelines.project import Project, load_project
 from rung.pipelines.records import ListPipelines, PipelineInfo, PipelineRun, RegisterPipelines
+from rung.pipelines.store import PipelineStore
 from rung.storage.outbox import OutboxEntry, as_event, mark, waiting
 from rung.storage.queue import Job, QueueStore
 from rung.tracking.records import PackMetrics
@@ -37,6 +36,7 @@ from rung.tracking.store import PointStore
 
 if TYPE_CHECKING:
     from rung.engine.chores import Chores
+    from rung.engine.reproducing.restoring import Restored
     from rung.storage.connection import Connection
 
 _log = logging.getLogger("rung.engine")
@@ -378,12 +378,14 @@ class Engine:
         restored = None
         try:
             try:
-                restored = restored_for(transport, job)
+                restored = _restored(transport, job)
             except RungError as error:
                 return driver.refuse(error)
-            return driver.execute(
-                restored, partial(compare_runs, transport, restored) if restored is not None and restored.repeats else None
-            )
+            if restored is None or not restored.repeats:
+                return driver.execute(restored, None)
+            from rung.engine.reproducing.comparing import compare_runs  # noqa: PLC0415 - for reproductions alone
+
+            return driver.execute(restored, partial(compare_runs, transport, restored))
         finally:
             if restored is not None:
                 restored.discard()
@@ -431,3 +433,13 @@ def _refuse_foreign(job: Job, worker: str) -> None:
         raise Conflict(
             f"Pipeline run {job.subject} is held by {job.owner or 'nobody'}.", code="pipelines.being_executed", hint="Wait for it."
         )
+
+
+def _restored(transport: ServiceTransport, job: Job) -> Restored | None:
+    """What a reproduction's or a package's run is made from; None for a run of the project's folder. Raises NotFound, Unavailable."""
+    run = transport.scope().read(lambda s: PipelineStore(s.connection, s.project).run(job.subject))
+    if run.reproduces is None and not run.package:
+        return None
+    from rung.engine.reproducing.restoring import restored_for  # noqa: PLC0415 - most runs are of the project's folder
+
+    return restored_for(transport, run, job)

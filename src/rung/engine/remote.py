@@ -15,10 +15,10 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from rung.core.ids import new_id
 from rung.core.records import prepared

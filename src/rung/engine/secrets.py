@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from rung.engine.executors.family import Outcome, Task
 from rung.pipelines.secrets import PREFIX, Mask, forms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import datetime, timedelta
 
 from rung.core.digests import digest_of
@@ -161,6 +160,8 @@ def new_token(
     store: GovernanceStore, principal: r.Principal, project: str, now: datetime, *, label: str, expires_at: datetime | None
 ) -> r.NewToken:
     """A token row and the secret it stands for: 256 random bits, so a plain fast hash of it is enough."""
+    import secrets  # noqa: PLC0415 - it loads OpenSSL, which few commands need
+
     secret = "rung_" + secrets.token_urlsafe(32)
     token = r.Token(id=new_id(), principal=principal.name, project=project, label=label, created_at=now, expires_at=expires_at)
     store.add_token(token, principal.id, digest_of(secret.encode()))

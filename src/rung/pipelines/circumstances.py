@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rung.core.digests import digest_of, digest_of_file
 from rung.core.errors import NotFound
@@ -45,14 +46,13 @@ _NO_PATH = re.compile(r"[\n\0]|/{2}|^\s|\s$")
 _MOST_FILES = 1000
 
 
-@dataclass(frozen=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True):
     """What was found. ``inputs`` maps ``dataset NAME:NUMBER``, ``file PATH`` and ``package PATH`` to digests."""
 
     hardware: dict[str, Any]
     switches: dict[str, str]
     packages: bytes
-    inputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def recorded(scope: Scope, folder: Path, run: PipelineRun, specs: Iterable[StepSpec]) -> Circumstances:
@@ -108,7 +108,7 @@ def hardware() -> dict[str, Any]:
     name, flags = _processor()
     cards, driver = _gpus()
     found = {
-        **plain_hardware(), "platform": platform.platform(), "processor": name, "isa": " ".join(sorted(f for f in flags if _ISA.match(f))),
+        **plain_hardware(), "platform": _system(), "processor": name, "isa": " ".join(sorted(f for f in flags if _ISA.match(f))),
         "cpu_flags": digest_of(" ".join(sorted(flags)).encode())[7:23] if flags else "",
     }  # fmt: skip
     return {**found, "gpus": cards, "gpu_driver": driver} if cards or driver else found
@@ -134,13 +134,21 @@ def _digest_or_gone(file: Path) -> str:
     return digest_of_file(file)[0] if file.is_file() else "missing"
 
 
+def _system() -> str:
+    """As :func:`platform.platform` says it, which starts a program to learn what this system's name does not hold."""
+    if sys.platform != "linux":
+        return platform.platform()
+    held = os.uname()
+    return f"{held.sysname}-{held.release}-{held.machine}-with-{''.join(platform.libc_ver())}"
+
+
 def _processor() -> tuple[str, tuple[str, ...]]:
     try:
         text = Path("/proc/cpuinfo").read_text("utf-8").partition("\n\n")[0]
     except OSError:
         return platform.processor(), ()
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
-    return fields.get("model name", platform.processor()), tuple((fields.get("flags") or fields.get("Features") or "").split())
+    return fields.get("model name") or platform.processor(), tuple((fields.get("flags") or fields.get("Features") or "").split())
 
 
 def _gpus() -> tuple[list[str], str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from rung.core.digests import digest_of
 
@@ -18,8 +18,7 @@ Kind = Literal["uv.lock", "requirements.lock", "requirements.txt", "installed"]
 _LOCKS: tuple[Kind, ...] = ("uv.lock", "requirements.lock", "requirements.txt")
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True):
     """Libraries and interpreter. ``text`` is the lock itself; ``kind`` says which file it is, or ``installed``."""
 
     kind: Kind
@@ -82,6 +81,8 @@ def _installed(places: tuple[str, ...], marks: tuple[int, ...]) -> bytes:
 
 
 def _git(folder: Path, *arguments: str) -> str:
+    import subprocess  # noqa: PLC0415 - where there is a repository
+
     try:
         answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

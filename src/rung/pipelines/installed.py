@@ -7,8 +7,6 @@ The first shows in the RECORD's digest, the second when the files are read again
 from __future__ import annotations
 
 import base64
-import csv
-import hashlib
 import os
 import re
 import sysconfig
@@ -106,6 +104,8 @@ def named_files(lock: Path) -> list[Path]:
 
 def _first_edited(folder: Path) -> str:
     try:
+        import csv  # noqa: PLC0415 - for what looks edited alone
+
         rows = list(csv.reader((folder / "RECORD").read_text("utf-8").splitlines()))
         written = (folder / "RECORD").stat().st_ctime_ns
     except OSError:
@@ -116,6 +116,8 @@ def _first_edited(folder: Path) -> str:
         try:
             if file.stat().st_ctime_ns <= written:
                 continue
+            import hashlib  # noqa: PLC0415 - as above; it loads OpenSSL
+
             found = hashlib.new(algorithm, file.read_bytes()).digest()
         except (OSError, ValueError):
             return f"{path} is missing"

@@ -9,20 +9,11 @@ from pathlib import Path
 from rung.core.errors import Conflict
 from rung.core.records import Page
 from rung.core.requests import handles
-from rung.pipelines import (
-    cache_operations,
-    checkpoint_operations,
-    package_operations,
-    reproduction_operations,
-    step_operations,
-    summary_operations,
-    trigger_operations,
-)
+from rung.pipelines import cache_operations, checkpoint_operations
 from rung.pipelines import records as r
 from rung.pipelines.owners import is_dead
 from rung.pipelines.starting import QUEUE, finished, hold, start
 from rung.pipelines.store import PipelineStore
-from rung.pipelines.testing import operations as test_operations
 from rung.storage.outbox import emit
 from rung.storage.queue import QueueStore
 from rung.storage.scope import Scope
@@ -34,14 +25,11 @@ __all__ = [
     "checkpoint_operations",
     "finished",
     "log_path",
-    "package_operations",
-    "reproduction_operations",
     "start",
-    "step_operations",
-    "summary_operations",
-    "test_operations",
-    "trigger_operations",
 ]
+LATER = (
+    "package_operations", "reproduction_operations", "step_operations", "summary_operations", "testing.operations", "trigger_operations",
+)  # fmt: skip
 
 
 @handles(r.RegisterPipelines)

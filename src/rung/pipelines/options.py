@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, NoReturn, TypedDict, Unpack, get_args
 
 from rung.core.errors import Invalid
@@ -57,6 +56,8 @@ def step_options(name: str, **wishes: Unpack[StepWishes]) -> StepOptions:
     checked: dict[str, Any] = {}
     for option, value in wishes.items():
         if option not in _CHECKS:
+            from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
             known = sorted({*_CHECKS, *_OTHERS})
             near = get_close_matches(option, known, n=1, cutoff=0.5)
             hint = (f"Did you mean {near[0]!r}? " if near else "") + f"Options: {', '.join(known)}."

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 
 def this_owner() -> str:
     """``host|boot|pid|start`` of this process."""
-    return f"{socket.gethostname()}|{_boot()}|{os.getpid()}|{_started(os.getpid())}"
+    return f"{os.uname().nodename}|{_boot()}|{os.getpid()}|{_started(os.getpid())}"
 
 
 def is_dead(owner: str) -> bool:
     """Whether the owner was a process of this machine that no longer runs; False when that cannot be known."""
     parts = owner.split("|")
-    if len(parts) != 4 or parts[0] != socket.gethostname() or not _boot() or not parts[2].isdigit():  # noqa: PLR2004 - the four parts above
+    if len(parts) != 4 or parts[0] != os.uname().nodename or not _boot() or not parts[2].isdigit():  # noqa: PLR2004 - the four parts above
         return False
     return parts[1] != _boot() or _started(int(parts[2])) != parts[3]
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -38,8 +37,7 @@ _loaded: dict[str, tuple[tuple[tuple[str, int, int], ...], Project]] = {}
 _folders: set[Path] = set()  # every folder that was ever a project's in this process
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(msgspec.Struct, frozen=True):
     """The code of a project folder as it was imported: its pipelines by name, and its files."""
 
     folder: Path

@@ -13,7 +13,6 @@ from rung.data.records import DatasetRef
 from rung.data.store import DataStore
 from rung.governance.lineage import link, node
 from rung.pipelines import records as r
-from rung.pipelines.package_store import PackageStore
 from rung.pipelines.parameters import refuse_outside
 from rung.pipelines.store import PipelineStore
 from rung.storage.queue import QueueStore
@@ -112,6 +111,8 @@ def params_taken(scope: Scope, request: r.RunPipeline) -> dict[str, r.ParamSpec]
     """What a pipeline takes: as packaged where a package is run, else as last registered. Raises NotFound."""
     if not request.package:
         return {spec.name: spec for spec in _store(scope).definition(request.pipeline).params}
+    from rung.pipelines.package_store import PackageStore  # noqa: PLC0415 - for packages alone
+
     packages = PackageStore(scope.connection, scope.project)
     content = packages.content(request.package)
     found = next((pipeline for pipeline in content.pipelines if pipeline.name == request.pipeline), None)

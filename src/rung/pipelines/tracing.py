@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from rung.core.errors import Invalid, RungError
 from rung.pipelines.conditions import Clause, Operand, condition_of, operands_of
@@ -133,15 +134,13 @@ def handles_in(value: Any) -> Iterator[Handle]:
             yield operand
 
 
-@dataclass(frozen=True)
-class Unmapped:
+class Unmapped(msgspec.Struct, frozen=True):
     """A value that every item of a map is given as it is."""
 
     value: Any
 
 
-@dataclass
-class Node:
+class Node(msgspec.Struct):
     """One call of a step: its arguments, with handles where earlier outputs go, and whom it waits for.
 
     A ``map`` calls its step once an item of the parameters in ``over``, ``batch`` items a task (0: as the engine sees
@@ -184,8 +183,7 @@ class Node:
         )
 
 
-@dataclass
-class Plan:
+class Plan(msgspec.Struct):
     """The nodes of a pipeline in the order of their calls, and what the pipeline answers.
 
     With ``on_failure`` ``continue``, steps that do not depend on a failed one still run.
@@ -201,18 +199,17 @@ class Plan:
         return tuple(node.spec() for node in self.nodes.values())
 
 
-@dataclass
-class Tracer:
+class Tracer(msgspec.Struct):
     """Collects the nodes of one pipeline."""
 
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, Node] = msgspec.field(default_factory=dict)
     conditions: tuple[Clause, ...] = ()
     open_pipelines: tuple[Pipeline[..., Any], ...] = ()
     within: str = ""
-    _numbers: dict[str, int] = field(default_factory=dict)
-    _groups: dict[str, int] = field(default_factory=dict)
-    _edges: set[tuple[str, str]] = field(default_factory=set)
-    _ordered: set[str] = field(default_factory=set)
+    _numbers: dict[str, int] = msgspec.field(default_factory=dict)
+    _groups: dict[str, int] = msgspec.field(default_factory=dict)
+    _edges: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    _ordered: set[str] = msgspec.field(default_factory=set)
 
     def add(self, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handle:
         """A node for a call of a step; the handle of its output. Raises Invalid when the arguments do not fit."""

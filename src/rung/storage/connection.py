@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVarTuple, overload
+
+import msgspec
 
 from rung.storage.later import real
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 Ts = TypeVarTuple("Ts")
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True):
     """Which product a connection leads to: ``sqlite`` or ``postgresql``."""
 
     name: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from rung.core.errors import Invalid
 from rung.core.settings import Settings
@@ -17,8 +18,7 @@ from rung.storage.database import Database
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """The world of one request.
 
     ``read`` and ``write`` handlers use ``connection``. ``work`` handlers have none while they prepare: they look
@@ -54,10 +54,14 @@ class Scope:
         """The platform's folder on this machine."""
         return self.settings.home_path
 
+    def over(self, connection: Connection | None) -> Scope:
+        """The same world in another transaction, or with None in none yet."""
+        return msgspec.structs.replace(self, open_connection=connection)
+
     def read(self, work: Callable[[Scope], T]) -> T:
         """Run ``work`` with a scope on a snapshot."""
-        return self.database.read(lambda connection: work(replace(self, open_connection=connection)))
+        return self.database.read(lambda connection: work(self.over(connection)))
 
     def write(self, work: Callable[[Scope], T]) -> T:
         """Run ``work`` with a scope in a transaction of its own: progress that must be kept whatever follows."""
-        return self.database.write(lambda connection: work(replace(self, open_connection=connection)))
+        return self.database.write(lambda connection: work(self.over(connection)))

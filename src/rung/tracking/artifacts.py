@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from typing import ClassVar
 
 from rung.core.records import Count, Digest, Key, Line
@@ -54,4 +53,6 @@ class DeleteArtifact(Request[tuple[Artifact, ...]]):
 
 def media_type_of(path: str) -> str:
     """What a file is, by its name."""
+    import mimetypes  # noqa: PLC0415 - it reads the system's tables, and few artifacts are uploaded without a type
+
     return mimetypes.guess_type(path)[0] or "application/octet-stream"

@@ -15,17 +15,15 @@ from rung.storage.outbox import emit
 from rung.storage.scope import Scope
 from rung.tracking import artifacts as a
 from rung.tracking import experiments as _experiments
-from rung.tracking import importing as _importing
-from rung.tracking import modelling as _modelling
 from rung.tracking import purging as _purging
 from rung.tracking import records as r
-from rung.tracking import viewing as _viewing
 from rung.tracking.experiments import resolved
 from rung.tracking.rules import checked_path, new_params, ordered_by, points_of, wanted
 from rung.tracking.store import ArtifactStore, LoggedStore, PointStore, RunSearch, RunStore, TraceStore
 from rung.tracking.store.points import Point
 
-__all__ = ["_experiments", "_importing", "_modelling", "_purging", "_viewing"]  # imported so that their handlers are known
+__all__ = ["_experiments", "_purging"]  # imported so that their handlers and hooks are known
+LATER = ("importing", "modelling", "viewing")
 _PACKED_AT_ONCE = 2
 
 

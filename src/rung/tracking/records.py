@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
@@ -93,6 +92,8 @@ class MetricSeries(Record):
     def _repr_html_(self) -> str:
         """How a notebook shows a curve."""
         curve = curve_svg([point.step for point in self.points], [point.value for point in self.points])
+        from html import escape  # noqa: PLC0415 - for notebooks alone
+
         return f"<figure><figcaption>{escape(self.key)}</figcaption>{curve}</figure>"
 
 

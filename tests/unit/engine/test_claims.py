@@ -21,7 +21,6 @@ from rung.engine.driving.recording import Recorder, Round
 from rung.engine.executors.family import Outcome, Task
 from rung.engine.host import ServiceTransport
 from rung.engine.loop import Engine
-from rung.engine.reproducing.restoring import restored_for
 from rung.pipelines.authoring import pipeline, step
 from rung.pipelines.operations import QUEUE, log_path
 from rung.pipelines.records import GetPipelineRun, PipelineRun, RunPipeline
@@ -191,7 +190,7 @@ def test_a_lease_is_renewed_while_code_is_restored(narrow: Client, monkeypatch: 
             time.sleep(0.05)
         beats.append(beat)
 
-    monkeypatch.setattr(loop, "restored_for", slow)
+    monkeypatch.setattr(loop, "_restored", slow)
     engine.run_until_idle(timeout_s=300)
     engine.stop()
     assert (beats[0] > 0, _status(narrow, run)) == (True, "succeeded")
@@ -209,7 +208,7 @@ def test_leases_are_renewed_after_a_renewal_that_failed_in_a_way_nobody_thought_
         return heartbeat(self, job, **options)
 
     monkeypatch.setattr(QueueStore, "heartbeat", faulty)
-    monkeypatch.setattr(loop, "restored_for", lambda *_: _until(lambda: _job(engine, run).beats > 0, 120))
+    monkeypatch.setattr(loop, "_restored", lambda *_: _until(lambda: _job(engine, run).beats > 0, 120))
     engine.run_until_idle(timeout_s=300)
     engine.stop()
     assert (len(faults), _status(narrow, run)) == (1, "succeeded")
@@ -283,7 +282,7 @@ def test_a_reproduction_that_lost_its_claim_discards_only_its_own_folder(tmp_pat
         for _ in range(2):
             job = engine.platform.database.write(lambda c: QueueStore(c).claim(QUEUE, owner="x", lease=loop._SINGLETON))
             assert job is not None
-            held.append(restored_for(ServiceTransport(engine.platform, job.project), job))
+            held.append(loop._restored(ServiceTransport(engine.platform, job.project), job))
             engine._give_back(job, died=False)
         older, newer = held
         assert older is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ from rung.storage.blobs import BlobStore
 _DEATHS = 3  # so often in a row a step may have been running when its worker died; then it runs where it can take nobody along
 
 
-@dataclass
-class Tasks:
+class Tasks(msgspec.Struct):
     """Makes the tasks of one run."""
 
     run: PipelineRun

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from rung.core.errors import RungError
@@ -101,7 +101,7 @@ class Driver:
         try:
             for left in self._scratch.parent.glob(f"{self.job.subject}.*"):
                 if int(left.suffix[1:]) < self.job.fence:  # by a worker that died, or has lost its claim
-                    shutil.rmtree(left, ignore_errors=True)
+                    _delete(left)
             self._scratch.mkdir(parents=True, exist_ok=True)
             return self._execute()
         except LeaseLost:
@@ -114,7 +114,7 @@ class Driver:
             self._end(self._row(), None, "It was interrupted.", "")
             raise
         finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            _delete(self._scratch)
 
     def refuse(self, problem: RungError) -> PipelineRun:
         """End the run, which cannot be driven, with the reason; where it outlives that, the reason is raised."""
@@ -205,3 +205,12 @@ class Driver:
         with suppress(OSError):  # it is not empty, or was never made
             logs.rmdir()
         return ended
+
+
+def _delete(folder: Path) -> None:
+    try:
+        folder.rmdir()  # most runs leave nothing there
+    except OSError:
+        import shutil  # noqa: PLC0415 - it loads three compressors
+
+        shutil.rmtree(folder, ignore_errors=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rung.core.errors import Invalid
 from rung.engine.driving.keys import item_base, item_key
@@ -23,8 +24,7 @@ _MOST = 1000
 _SPAN_S = 0.5
 
 
-@dataclass
-class Mapped:
+class Mapped(msgspec.Struct):
     """The items of a map: their arguments and keys, which wait, which have ended, and how."""
 
     items: list[dict[str, Any]]
@@ -32,17 +32,17 @@ class Mapped:
     contents: list[Any]
     base: str
     fixed_batch: int = 0
-    waiting: deque[int] = field(default_factory=deque)
-    alone: deque[int] = field(default_factory=deque)
+    waiting: deque[int] = msgspec.field(default_factory=deque)
+    alone: deque[int] = msgspec.field(default_factory=deque)
     later: int = 0
     running: int = 0
-    outputs: dict[int, tuple[Artifact, ...]] = field(default_factory=dict)
-    tries: dict[int, int] = field(default_factory=dict)
-    losses: dict[int, int] = field(default_factory=dict)
-    failed: dict[int, str] = field(default_factory=dict)
+    outputs: dict[int, tuple[Artifact, ...]] = msgspec.field(default_factory=dict)
+    tries: dict[int, int] = msgspec.field(default_factory=dict)
+    losses: dict[int, int] = msgspec.field(default_factory=dict)
+    failed: dict[int, str] = msgspec.field(default_factory=dict)
     cached: int = 0
     has_rows: bool = False
-    unwritten: list[StepItem] = field(default_factory=list)
+    unwritten: list[StepItem] = msgspec.field(default_factory=list)
     stopped: bool = False
     _seconds: float = 0.0
     _timed: int = 0

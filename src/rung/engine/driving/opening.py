@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from rung.core.errors import Invalid
 from rung.core.ids import new_id
@@ -31,8 +32,7 @@ from rung.tracking.records import Hardware, RunContext
 DIED = "Its worker died."
 
 
-@dataclass
-class Opened:
+class Opened(msgspec.Struct):
     """A run that has been opened: its row, its steps, where keys come from, and what the cache holds of earlier runs.
 
     ``anew`` are steps that must run although their results are known.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from rung.core.clock import to_micros
 from rung.core.errors import RungError, Unavailable
@@ -29,27 +30,25 @@ _LONGEST_ERROR = 100_000
 _log = logging.getLogger("rung.engine")
 
 
-@dataclass
-class Round:
+class Round(msgspec.Struct):
     """What one transaction writes.
 
     ``begun`` are attempts that have what they need of this machine; those whose group has no room are found in
     ``refused`` when the transaction is over. ``finished`` are steps that ended, their rows changed already.
     """
 
-    ended: list[Ended] = field(default_factory=list)
-    hits: list[Live] = field(default_factory=list)
-    finished: list[Live] = field(default_factory=list)
-    touched: list[Live] = field(default_factory=list)
-    begun: list[Work] = field(default_factory=list)
-    refused: list[Work] = field(default_factory=list)
+    ended: list[Ended] = msgspec.field(default_factory=list)
+    hits: list[Live] = msgspec.field(default_factory=list)
+    finished: list[Live] = msgspec.field(default_factory=list)
+    touched: list[Live] = msgspec.field(default_factory=list)
+    begun: list[Work] = msgspec.field(default_factory=list)
+    refused: list[Work] = msgspec.field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.ended or self.hits or self.finished or self.touched or self.begun)
 
 
-@dataclass
-class Recorder:
+class Recorder(msgspec.Struct):
     """Writes the rounds of one run."""
 
     run: PipelineRun

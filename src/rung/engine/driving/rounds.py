@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from itertools import count
+
+from msgspec.structs import replace
 
 from rung.core.errors import RungError
 from rung.core.ids import new_id
@@ -25,7 +26,6 @@ from rung.engine.driving.states import DONE, LOSSES, Claim, Ended, LeaseLost, Li
 from rung.engine.executors import Executor, Outcome
 from rung.engine.secrets import without_secrets
 from rung.engine.wiring import changed
-from rung.pipelines.audit import undeclared
 from rung.pipelines.fates import State
 from rung.pipelines.retrying import is_retried
 from rung.pipelines.tracing import Plan
@@ -294,6 +294,8 @@ class Rounds:
     def _take_in(self, work: Work, outcome: Outcome) -> None:
         live, outcome = work.live, replace(outcome, error=told(outcome.error))
         if outcome.undeclared:
+            from rung.pipelines.audit import undeclared  # noqa: PLC0415 - few runs are audited
+
             options = live.node.step.options
             more = undeclared(outcome.undeclared, files=options.files, variables=options.variables)
             live.undeclared = tuple(dict.fromkeys((*live.undeclared, *more)))

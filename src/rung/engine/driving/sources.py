@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from rung.core.settings import Settings
 from rung.engine.host import Host
@@ -57,8 +58,7 @@ class Restored(Protocol):
         ...
 
 
-@dataclass
-class Source:
+class Source(msgspec.Struct):
     """A run's plan and the folder, project and rules it was made with."""
 
     plan: Plan
@@ -66,9 +66,9 @@ class Source:
     project: Project | None
     code: str = ""
     executor: str = ""
-    environ: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = msgspec.field(default_factory=dict)
     environment: str | None = None
-    kept: dict[str, StepRun] = field(default_factory=dict)
+    kept: dict[str, StepRun] = msgspec.field(default_factory=dict)
     repeats: bool = False
     notes: tuple[str, ...] = ()
     _marks: tuple[tuple[int, int], ...] = ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from rung.engine.admission import Grant
 from rung.engine.executors import Outcome
@@ -52,15 +53,14 @@ class Claim:
             QueueStore(scope.connection).progressed(self.job)
 
 
-@dataclass
-class Live:
+class Live(msgspec.Struct):
     """A step as the driver holds it between its rows."""
 
     node: Node
     row: StepRun
     state: State = "waiting"
-    parts: dict[str, Any] = field(default_factory=dict)
-    columns: dict[str, list[Any]] = field(default_factory=dict)
+    parts: dict[str, Any] = msgspec.field(default_factory=dict)
+    columns: dict[str, list[Any]] = msgspec.field(default_factory=dict)
     number: int = 0
     failures: int = 0
     losses: int = 0
@@ -76,8 +76,7 @@ class Live:
         return self.row.key
 
 
-@dataclass
-class Work:
+class Work(msgspec.Struct):
     """One attempt in flight: at a step, or at a batch of a map's items by their positions."""
 
     live: Live
@@ -90,8 +89,7 @@ class Work:
     stopped: bool = False
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """An attempt that has come to its end; ``again_in`` seconds it is tried once more, if at all."""
 
     work: Work

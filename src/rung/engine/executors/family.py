@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from rung.core.digests import digest_of
 from rung.core.errors import Invalid
@@ -21,8 +22,7 @@ from rung.storage.blobs import BlobStore
 INLINE_BYTES = 4096
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """An input that is an output of an earlier step: which artifacts it is made of, and the path taken into it."""
 
     artifacts: tuple[Artifact, ...]
@@ -30,8 +30,7 @@ class Piece:
     path: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """One attempt at a step: what to call, with what, and where its log and files go.
 
     ``draws`` says whether it may draw from the random generators of its process: of one that does not they are left alone.
@@ -51,20 +50,19 @@ class Task:
     folder: Path | None = None
     code: Path | None = None
     snapshot: str = ""
-    environ: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = msgspec.field(default_factory=dict)
     environment: Path | None = None
     secrets: tuple[str, ...] = ()
     cpus: float | None = None
     gpus: float | None = None
-    resources: dict[str, float] = field(default_factory=dict)
+    resources: dict[str, float] = msgspec.field(default_factory=dict)
     items: tuple[dict[str, Any], ...] = ()
     seeds: tuple[int, ...] = ()
     draws: bool = True
     audit: bool = False
 
 
-@dataclass(frozen=True)
-class ItemOutcome:
+class ItemOutcome(msgspec.Struct, frozen=True):
     """How one item of a batch ended."""
 
     status: Literal["succeeded", "failed"]
@@ -76,8 +74,7 @@ class ItemOutcome:
     error_types: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How an attempt ended. ``error_types`` are the dotted names of the classes of what was raised, by its MRO.
 
     One that was lost is ``blameless`` when its machine or another engine's worker died, which no retry of the step's pays for.

@@ -59,13 +59,12 @@ class Restored:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def restored_for(transport: ServiceTransport, job: Job) -> Restored | None:
+def restored_for(transport: ServiceTransport, run: PipelineRun, job: Job) -> Restored | None:
     """What a reproduction's or a package's run is made from; None for a run of the project's folder.
 
     Raises NotFound, Unavailable when the code cannot be read any more.
     """
     scope = transport.scope()
-    run = scope.read(lambda s: PipelineStore(s.connection, s.project).run(job.subject))
     if run.reproduces is not None:
         return _reproduction(transport, scope, run, job)
     return _package(transport, scope, run.package) if run.package else None

@@ -7,10 +7,10 @@ import signal
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from rung.core.errors import RungError, Unavailable
 from rung.core.records import prepared

@@ -6,8 +6,9 @@ import ast
 import dis
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from rung.pipelines.fingerprint.sources import FunctionNode, make_room, own_decorators
 
@@ -19,8 +20,7 @@ _IMPORTERS = {"import_module", "__import__"}
 _NAMERS = {"find_spec", "get_data", "files"}  # which look into a package that they name in a string
 
 
-@dataclass(frozen=True)
-class Import:
+class Import(msgspec.Struct, frozen=True):
     """One import inside a function: ``name`` None takes the module itself, known as ``alias`` from then on."""
 
     module: str
@@ -29,8 +29,7 @@ class Import:
     alias: str
 
 
-@dataclass
-class Spoken:
+class Spoken(msgspec.Struct):
     """The names a piece of code uses from around itself.
 
     ``chains`` has, for each name, the attributes taken from it, None among them where it is used bare. ``written`` are
@@ -38,12 +37,12 @@ class Spoken:
     what it does that only running it tells.
     """
 
-    names: set[str] = field(default_factory=set)
-    chains: dict[str, set[Chain | None]] = field(default_factory=dict)
-    imports: list[Import] = field(default_factory=list)
-    written: set[str] = field(default_factory=set)
-    texts: list[str] = field(default_factory=list)
-    dynamic: list[str] = field(default_factory=list)
+    names: set[str] = msgspec.field(default_factory=set)
+    chains: dict[str, set[Chain | None]] = msgspec.field(default_factory=dict)
+    imports: list[Import] = msgspec.field(default_factory=list)
+    written: set[str] = msgspec.field(default_factory=set)
+    texts: list[str] = msgspec.field(default_factory=list)
+    dynamic: list[str] = msgspec.field(default_factory=list)
     own_module: bool = False
 
 

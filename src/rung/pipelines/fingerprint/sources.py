@@ -11,11 +11,12 @@ import linecache
 import sys
 import sysconfig
 import types
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rung.core.digests import digest_of, digest_of_file
 
@@ -30,8 +31,7 @@ _DECORATED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _UNTOLD = {"type_comment", "kind", "type_ignores"}  # what says nothing about what is done
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A file or notebook cell: its tree and every code object that compiling it makes, by qualified name."""
 
     tree: ast.Module

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import fractions
 import functools
 import logging
 import threading
 import types
 import uuid
-import zoneinfo
 from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -21,9 +19,9 @@ from rung.pipelines.materialisers import materialise
 
 PLAIN = frozenset({bool, int, float, str, bytes, complex, type(None), type(...), type(NotImplemented)})
 _BY_REPR = (
-    range, slice, bytearray, decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
-    uuid.UUID, zoneinfo.ZoneInfo, PurePath,
+    range, slice, bytearray, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, uuid.UUID, PurePath,
 )  # fmt: skip
+_BY_REPR_NAMED = {("fractions", "Fraction"), ("zoneinfo", "ZoneInfo")}  # not imported for those who have no value of them
 _BY_NAME = (
     logging.Logger, ContextVar, threading.local, TypeVar, types.MethodDescriptorType, types.WrapperDescriptorType,
     types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType,
@@ -40,14 +38,16 @@ def plain_parts(value: Any) -> list[Any]:
 
 def simple_parts(value: Any) -> list[Any] | None:
     """Parts of a value that its text tells whole, or that has a name and no content; None for any other."""
-    if isinstance(value, _BY_REPR) and type(value).__module__.partition(".")[0] in {"builtins", *_MODULES}:
-        return [type(value).__qualname__, repr(value)]
+    kind = type(value)
+    module = kind.__module__.partition(".")[0]
+    if (isinstance(value, _BY_REPR) and module in {"builtins", *_MODULES}) or (module, kind.__qualname__) in _BY_REPR_NAMED:
+        return [kind.__qualname__, repr(value)]
     if isinstance(value, _BY_NAME):
         return ["named", type(value).__name__, getattr(value, "__qualname__", getattr(value, "__name__", getattr(value, "name", "")))]
     return None
 
 
-_MODULES = {"decimal", "fractions", "datetime", "uuid", "zoneinfo", "pathlib"}
+_MODULES = {"decimal", "datetime", "uuid", "pathlib"}
 
 
 def content_parts(value: Any, name: str) -> list[Any] | None:

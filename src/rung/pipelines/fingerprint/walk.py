@@ -15,8 +15,9 @@ import threading
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from rung.core.digests import digest_of_value
 from rung.pipelines.authoring import Pipeline, Step
@@ -37,8 +38,7 @@ _DRAW_NOTHING = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(msgspec.Struct, frozen=True):
     """The digest of a step's code.
 
     ``unsure`` names what could not be followed, and is empty for a cacheable step. ``units`` are the functions, classes
@@ -49,7 +49,7 @@ class Fingerprint:
 
     digest: str
     unsure: tuple[str, ...] = ()
-    units: dict[str, str] = field(default_factory=dict)
+    units: dict[str, str] = msgspec.field(default_factory=dict)
     libraries: tuple[str, ...] = ()
     draws: bool = True
 
@@ -67,15 +67,14 @@ def fingerprint(function: Any) -> Fingerprint:
         return Fingerprint(digest, tuple(dict.fromkeys(walk.unsure)), walk.units, tuple(sorted(walk.libraries)), walk.draws)
 
 
-@dataclass
-class _Walk:
+class _Walk(msgspec.Struct):
     """One fingerprint in the making: what has been met already, by number of meeting."""
 
-    met: dict[int, int] = field(default_factory=dict)
-    kept: list[Any] = field(default_factory=list)
-    unsure: list[str] = field(default_factory=list)
-    units: dict[str, str] = field(default_factory=dict)
-    libraries: set[str] = field(default_factory=set)
+    met: dict[int, int] = msgspec.field(default_factory=dict)
+    kept: list[Any] = msgspec.field(default_factory=list)
+    unsure: list[str] = msgspec.field(default_factory=list)
+    units: dict[str, str] = msgspec.field(default_factory=dict)
+    libraries: set[str] = msgspec.field(default_factory=set)
     draws: bool = False
 
     def visit(self, value: Any, name: str) -> Any:

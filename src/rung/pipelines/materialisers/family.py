@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from rung.core.digests import digest_of, digest_of_file
 from rung.core.errors import Invalid, RungError
@@ -13,16 +14,14 @@ from rung.core.families import Family
 Likeness = Literal["identical", "equivalent", "different"]
 
 
-@dataclass(frozen=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True):
     """What a value became: bytes, or a file that holds them, and what is needed besides to load them."""
 
     data: bytes | Path
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """How alike one part of two values is, such as a column: the greatest difference, and that as a share of the value."""
 
     name: str
@@ -32,8 +31,7 @@ class Part:
     relative: float | None = None
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """How alike two values are, in words, and part by part where they have parts."""
 
     likeness: Likeness

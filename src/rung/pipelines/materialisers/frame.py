@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from rung.core.errors import Invalid
 from rung.pipelines.materialisers.array import compare_arrays

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from rung.core.errors import Invalid
 from rung.pipelines.materialisers.family import MATERIALISERS, Difference, Part, Payload, load, materialise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rung.core.clock import from_micros
@@ -102,7 +102,7 @@ async def _write(scope: Scope, ask: Callable[[Any], Any], batch: rows.Batch) -> 
         return
 
     def work(connection: Any) -> Empty:
-        write_batch(replace(scope, open_connection=connection), batch.run, batch.points, dict(batch.params), batch.tags)
+        write_batch(scope.over(connection), batch.run, batch.points, dict(batch.params), batch.tags)
         return Empty()
 
     await asyncio.wrap_future(scope.database.submit(work))
@@ -117,7 +117,7 @@ async def _upload(scope: Scope, path: str, data: bytes) -> None:
     media = media_type_of(inner)
 
     def work(connection: Any) -> Empty:
-        name_blob(replace(scope, open_connection=connection), owner, inner, digest, len(data), media)
+        name_blob(scope.over(connection), owner, inner, digest, len(data), media)
         return Empty()
 
     await asyncio.wrap_future(scope.database.submit(work))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar
 
@@ -144,4 +144,4 @@ class _Online:
 
 def _later(scope: Scope) -> Scope:
     """The scope without the transaction that is open now: what is asked after it must open its own."""
-    return replace(scope, open_connection=None)
+    return scope.over(None)

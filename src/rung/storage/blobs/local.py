@@ -8,8 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -136,6 +134,8 @@ class LocalBlobs:
             if not _is_kept_copy(copy, digest):
                 data = self.get(digest)
                 copy.parent.mkdir(mode=0o700, exist_ok=True)
+                import tempfile  # noqa: PLC0415 - most blobs of a short command are small
+
                 handle, name = tempfile.mkstemp(dir=self.root / "incoming")
                 with os.fdopen(handle, "wb") as target:
                     target.write(data)
@@ -208,6 +208,8 @@ class LocalBlobs:
             source.rename(incoming)
         try:
             if not moved:
+                import shutil  # noqa: PLC0415 - for large ones
+
                 shutil.copyfile(source, incoming)
             hasher = blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(incoming)
             with incoming.open("rb") as file:

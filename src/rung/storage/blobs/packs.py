@@ -14,12 +14,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 import blake3
+import msgspec
 
 from rung.storage.blobs.frames import BLOB, GONE, HEADER, Frame, claimed, frames, header, seed_of, sync_folder, write_all
 from rung.storage.blobs.pack_index import Index, Place, StaleIndexError
@@ -33,8 +33,7 @@ _ALL: weakref.WeakSet[Packs] = weakref.WeakSet()
 _PARENTS: list[sqlite3.Connection] = []  # never closed in a forked child
 
 
-@dataclass
-class _Part:
+class _Part(msgspec.Struct):
     """One frame to write: not before an instant, or exactly at it."""
 
     kind: int
@@ -44,12 +43,11 @@ class _Part:
     stamp: int = 0
 
 
-@dataclass(eq=False)
-class _Wish:
+class _Wish(msgspec.Struct, eq=False):
     """Frames that wait to be on disk together; without any, that the pack be left."""
 
     parts: list[_Part]
-    done: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = msgspec.field(default_factory=threading.Event)
     leads: bool = False
     failure: OSError | None = None
 

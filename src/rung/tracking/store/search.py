@@ -8,7 +8,6 @@ Otherwise the runs of the experiments are walked in the order wanted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -32,8 +31,7 @@ _INSTANTS = {"started_at", "ended_at"}
 _NULLABLE = {"ended_at", "parent", "pipeline_run"}  # runs without the value come last
 
 
-@dataclass(frozen=True)
-class _Term:
+class _Term(msgspec.Struct, frozen=True):
     """One part of the order: rank (0 a value, 1 NaN, 2 none), value, and the table that has to be joined for them."""
 
     rank: Any
