@@ -23,11 +23,16 @@ def main() -> None:
 
     try:
         here()
-    finally:
+    except SystemExit as error:
         if path is not None:
             from rung.cli.warm_start import for_the_next  # noqa: PLC0415 - a command that had to load everything
 
             for_the_next(path, sys.argv[1:])
+        if error.code is None or isinstance(error.code, int):
+            from rung.cli.leaving import leave  # noqa: PLC0415
+
+            leave(error.code or 0)
+        raise
 
 
 if __name__ == "__main__":

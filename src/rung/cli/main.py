@@ -15,7 +15,7 @@ import rung
 import rung.cli
 from rung.cli.frame import EXIT_FAILURE, State, fail
 
-_NOT_COMMANDS = {"entry", "main", "frame", "predicting", "model_engine", "model_life", "watching"}
+_NOT_COMMANDS = {"entry", "main", "frame", "leaving", "predicting", "model_engine", "model_life", "watching"}
 _NOT_COMMANDS |= {"warm_client", "warm_host", "warm_place", "warm_start"}
 
 

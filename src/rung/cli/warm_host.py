@@ -8,7 +8,6 @@ when idle, or when Rung's files have changed under it.
 from __future__ import annotations
 
 import array
-import atexit
 import gc
 import os
 import selectors
@@ -22,8 +21,10 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
+from rung.cli.leaving import leave
 from rung.cli.warm_client import LISTENS
 from rung.cli.warm_place import identity, socket_path
 from rung.cli.warm_start import FAILED, USED, note, tidy
@@ -61,11 +62,16 @@ def preload() -> None:
     from rung.app.local import local_transport  # noqa: PLC0415
     from rung.cli.main import cli  # noqa: PLC0415
     from rung.client.client import Client  # noqa: PLC0415
+    from rung.core.requests import import_area  # noqa: PLC0415
     from rung.core.settings import load_settings  # noqa: PLC0415
     from rung.pipelines.project import forget_project  # noqa: PLC0415
 
     for name in ("run", "runs", "pipeline", "model", "data"):
         cli.get_command(cli.make_context("rung", ["--help"], resilient_parsing=True), name)
+    for name in ("pipelines", "tracking"):
+        import_area(name)
+    for name in ("ctypes", "shutil", "subprocess", "tempfile"):  # what most commands import when they have got so far
+        import_module(name)
     with tempfile.TemporaryDirectory(prefix="rung-warm-") as name:
         folder = Path(name).resolve()
         (folder / "rung.toml").write_text('home = "home"\npipelines = ["rung_rehearsal"]\n')
@@ -368,7 +374,7 @@ def main(path: str, idle_s: float, lock: int) -> None:
     wish = host.serve()
     if wish is not None:
         take_on(wish)
-        _ended(_run())
+        leave(_run())
 
 
 def _loaded(path: str, idle_s: float, lock: int) -> Host:
@@ -403,16 +409,6 @@ def _run() -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-def _ended(status: int) -> None:
-    """End as an interpreter does, but without taking apart what the warm process had loaded: that costs more than most commands."""
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for threads that are no daemons, as the interpreter does
-    atexit._run_exitfuncs()  # noqa: SLF001 - the only way to run them
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,23 @@ def rest() -> int:
     time.sleep(60)
     return 1
 
+@step(cache=False)
+def leave() -> int:
+    import builtins, gzip, zipfile
+    builtins.left = [open("left.txt", "w"), gzip.open("left.gz", "wt"), zipfile.ZipFile("left.zip", "w"), open("left.bin", "wb")]
+    builtins.left[0].write("text")
+    builtins.left[1].write("packed")
+    builtins.left[2].writestr("inner", "archived")
+    builtins.left[3].write(b"bytes")
+    return 1
+
 @pipeline
 def telling():
     return tell()
+
+@pipeline
+def leaving():
+    return leave()
 
 @pipeline
 def resting():
@@ -43,9 +57,9 @@ def resting():
 """
 
 
-def rung(*words: str, folder: Path, env: dict[str, str], before: str = "") -> subprocess.CompletedProcess[str]:
-    """A command as somebody types it; ``before`` is what the shell does first."""
-    line = f"{before}{shlex.join([sys.executable, '-m', 'rung.cli.entry', *words])}"
+def rung(*words: str, folder: Path, env: dict[str, str], before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
+    """A command as somebody types it; ``before`` and ``after`` stand around it in the shell."""
+    line = f"{before}{shlex.join([sys.executable, '-m', 'rung.cli.entry', *words])}{after}"
     return subprocess.run(["sh", "-c", line], cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 

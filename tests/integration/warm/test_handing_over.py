@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -9,7 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+
+import pytest
 
 from tests.integration.warm.commands import ROOT, rung, told, wait_for
 from tests.processes import is_alive
@@ -180,6 +184,22 @@ def test_a_closed_stream_and_a_folder_that_is_gone_are_as_ever(project: Path, en
             words = ["sh", "-c", line.format(f"{switch}{sys.executable} -m rung.cli.entry")]
             done = subprocess.run(words, cwd=project, env=env, capture_output=True, text=True, check=False)
             assert (done.returncode, done.stderr) == (0, ""), line
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_what_steps_have_left_open_is_in_its_files(project: Path, env: dict[str, str], warm: int, switch: str) -> None:
+    assert rung("run", "leaving", folder=project, env={**env, "RUNG_WARM": switch}).returncode == 0
+    assert (project / "left.txt").read_text() == "text"
+    assert gzip.decompress((project / "left.gz").read_bytes()) == b"packed"
+    assert zipfile.ZipFile(project / "left.zip").read("inner") == b"archived"
+    assert (project / "left.bin").read_bytes() == b"bytes"
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_output_that_cannot_be_written_is_no_success(project: Path, env: dict[str, str], warm: int, switch: str) -> None:
+    done = rung("run", "telling", "--json", folder=project, env={**env, "RUNG_WARM": switch}, after=" > /dev/full")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
 
 
 def test_one_that_is_there_stays_for_as_long_as_is_asked(project: Path, env: dict[str, str], warm: int) -> None:
