@@ -25,7 +25,11 @@ def command(
     cpu, wall = [], []
     for _ in range(repeats):
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})}, cwd=cwd)
+        done = subprocess.run(
+            arguments, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, cwd=cwd
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr.decode('utf-8', 'replace')}")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         wall.append(time.perf_counter() - start)
         cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

@@ -45,10 +45,7 @@ def for_the_next(path: str, arguments: list[str]) -> None:
         return  # commands work without it
 
 
-_TOLD = (
-    b"Rung stays loaded for your next commands, and lets go after 15 minutes without one "
-    b"(rung warm stop: at once; RUNG_WARM=0: never; docs/warm.md).\n"
-)
+_TOLD = b"Rung stays loaded for your next commands, until 15 minutes without one (rung warm --help; RUNG_WARM=0: never).\n"
 
 
 def taken(path: str) -> int | None:
