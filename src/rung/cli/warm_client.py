@@ -62,10 +62,19 @@ def connected(path: str) -> _socket.socket | None:
         if connection.fileno() > _STANDARD_ERROR and connection.recv(len(LISTENS)) == LISTENS:
             connection.settimeout(None)
             return connection
+    except TimeoutError:  # it hangs, or somebody has stopped it: let nobody else wait for it, and it ends when it finds its socket gone
+        _forget(path)
     except OSError:
         pass
     connection.close()
     return None
+
+
+def _forget(path: str) -> None:
+    try:  # noqa: SIM105 - contextlib would cost more than all the rest
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def wish_of(arguments: list[str]) -> bytes:

@@ -155,13 +155,17 @@ def test_a_command_stops_and_goes_on_with_its_caller(project: Path, env: dict[st
     assert process.wait(timeout=120) == 130
 
 
-def test_a_stopped_warm_process_is_not_waited_for_and_does_not_run_the_command_later(project: Path, env: dict[str, str], warm: int) -> None:
+def test_a_stopped_warm_process_is_waited_for_once_and_does_not_run_the_command_later(
+    project: Path, env: dict[str, str], warm: int
+) -> None:
     os.kill(warm, signal.SIGSTOP)
     try:
         assert told(project, env)["parent"] != warm
+        assert list((Path(env["XDG_RUNTIME_DIR"]) / "rung").glob("*.sock")) == []
+        assert told(project, env)["parent"] != warm
     finally:
         os.kill(warm, signal.SIGCONT)
-    assert told(project, env)["parent"] == warm
+    wait_for(lambda: not is_alive(warm))
     assert len(json.loads(rung("runs", "list", "--json", folder=project, env=env).stdout)["items"]) == 2
 
 
