@@ -254,7 +254,7 @@ class Host:
             call.connection.close()
 
     def _hung_up(self, call: _Call) -> None:
-        """The client has gone, so its command is asked to end; not by SIGHUP, which who was started by nohup ignores."""
+        """The client has gone: it was killed, for every other signal it passes on. So its command is killed, as it would have been."""
         if self._calls.get(call.pid) is not call:
             return  # its command has ended in this very round
         with suppress(OSError):  # it went without a look at what it was told
@@ -262,7 +262,7 @@ class Host:
                 return
         self._selector.unregister(call.connection)
         with suppress(ProcessLookupError):
-            os.kill(call.pid, signal.SIGTERM)
+            os.kill(call.pid, signal.SIGKILL)
 
     def _close(self) -> None:
         with suppress(OSError):
@@ -354,11 +354,11 @@ def _close_all(numbers: list[int]) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Let the kernel end this process when the warm one ends (prctl PR_SET_PDEATHSIG); best effort elsewhere."""
+    """Let the kernel kill this process when the warm one is killed (prctl PR_SET_PDEATHSIG): what it did goes on elsewhere."""
     with suppress(OSError, AttributeError):
         import ctypes  # noqa: PLC0415
 
-        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from rung import connect
 from tests.integration.warm.commands import ROOT, rung, told, wait_for
 from tests.processes import is_alive
 
@@ -61,6 +62,9 @@ def test_a_command_whose_caller_is_killed_ends_too(project: Path, env: dict[str,
     process.kill()
     process.wait()
     wait_for(lambda: not is_alive(running))
+    with connect(folder=project) as client:
+        (run,) = client.pipelines.runs("resting").items
+        assert run.status == "running", "it was killed, not cancelled: the next worker takes it up"
 
 
 def test_a_killed_warm_process_takes_its_commands_along_and_is_not_missed(project: Path, env: dict[str, str], warm: int) -> None:

@@ -42,7 +42,7 @@ def test_a_client_that_goes_without_reading_takes_only_its_own_command_along(hos
     call.connection.sendall(b"1234\n")
     theirs.close()  # which is a reset for the other side
     host._hung_up(call)
-    assert command.wait(30) == -signal.SIGTERM
+    assert command.wait(30) == -signal.SIGKILL
     call.connection.close()
 
 
