@@ -78,9 +78,9 @@ def _forget(path: str) -> None:
 
 
 def wish_of(arguments: list[str]) -> bytes:
-    """A command as it is sent: texts that end in NUL (none of them can hold one), counted where their number is open."""
+    """A command as it is sent, its name first: texts that end in NUL (none can hold one), counted where their number is open."""
     environ = [part for key, value in os.environb.items() for part in (key, value)]
-    words = [os.fsencode(word) for word in arguments]
+    words = [os.fsencode(word) for word in (sys.argv[0], *arguments)]
     mask = os.umask(0o077)
     os.umask(mask)
     ignored = ",".join(str(int(number)) for number in _PASSED_ON if signal.getsignal(number) == signal.SIG_IGN)

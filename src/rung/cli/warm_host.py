@@ -46,6 +46,7 @@ class _Call:
 class _Wish:
     """What a client asks for."""
 
+    name: str
     arguments: list[str]
     folder: bytes
     environ: dict[bytes, bytes]
@@ -283,6 +284,7 @@ def take_on(wish: _Wish) -> None:
     os.umask(wish.umask)
     os.chdir(wish.folder)
     time.tzset()
+    tempfile.tempdir = None  # it has been looked for, in another's environment
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         buffering = 1 if mode == "w" and (number == 2 or os.isatty(number)) else -1  # noqa: PLR2004 - standard error
         errors = "backslashreplace" if number == 2 else "strict"  # noqa: PLR2004
@@ -290,7 +292,7 @@ def take_on(wish: _Wish) -> None:
         stream = open(number, mode, buffering, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115 - for the process's life
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    sys.argv = ["rung", *wish.arguments]
+    sys.argv = [wish.name, *wish.arguments]
 
 
 def _read(connection: socket.socket) -> _Wish | None:
@@ -329,7 +331,8 @@ def _wish(body: bytes, streams: list[int], *, ours: bool) -> _Wish:
     words, environ = rest[: int(count)], rest[int(count) :]
     told = dict(zip(environ[::2], environ[1::2], strict=True))
     numbers = [int(number) for number in ignored.split(b",") if number]
-    return _Wish([os.fsdecode(word) for word in words], folder, told, int(umask), numbers, streams)
+    name, *arguments = (os.fsdecode(word) for word in words)
+    return _Wish(name, arguments, folder, told, int(umask), numbers, streams)
 
 
 def _marks() -> tuple[tuple[str, int], ...]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 
-_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_TUNABLES", "COVERAGE_", "LC_ALL", "LC_CTYPE", "LANG", "TZ")
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_TUNABLES", "COVERAGE_", "HOME", "LC_ALL", "LC_CTYPE", "LANG", "TZ")
 _OF_STATUS = (
     "Uid:", "Gid:", "Groups:", "SigBlk:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:",
     "Cpus_allowed:", "Mems_allowed:",
 )  # fmt: skip
+_FILES = ("cgroup", "limits", "oom_score_adj")
+_WHERE_THERE = ("personality", "attr/current", "loginuid", "sessionid")  # not every kernel has them
 _NAMESPACES = ("mnt", "net", "pid", "user", "ipc", "uts")
 
 
@@ -38,7 +40,7 @@ def identity() -> bytes | None:
     """What two processes have alike whose commands one process may run; None where the kernel does not tell (see proc(5)).
 
     The binary with its options, the environment Rung lies in, the variables that Python and the C library read at their start,
-    groups and rights, limits, niceness, cores, control groups, namespaces and root.
+    groups, rights and labels, limits, scheduling, cores, control groups, namespaces, root and login.
     """
     shaping = [f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith(_READ_AT_START)]
     options = [str(sys.flags), str(sys.warnoptions), str(sys._xoptions)]  # noqa: SLF001 - it is documented
@@ -59,8 +61,9 @@ def _inherited() -> list[bytes]:
         return []
     places = [os.readlink(b"/proc/self/ns/" + name.encode()) for name in _NAMESPACES]
     held = [told.get(name.encode(), b"") for name in _OF_STATUS]
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    return [*held, *places, os.readlink(b"/proc/self/root"), _read("cgroup"), _read("limits"), _read("oom_score_adj"), b"%d" % nice]
+    files = [*(_read(name) for name in _FILES), *(_read_if_there(name) for name in _WHERE_THERE)]
+    order = b"%d %d" % (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0))
+    return [*held, *places, os.readlink(b"/proc/self/root"), *(text.replace(b"\0", b"") for text in files), order]
 
 
 def _read(name: str) -> bytes:
@@ -69,3 +72,10 @@ def _read(name: str) -> bytes:
         return os.read(number, 1 << 16)
     finally:
         os.close(number)
+
+
+def _read_if_there(name: str) -> bytes:
+    try:
+        return _read(name)
+    except OSError:
+        return b""

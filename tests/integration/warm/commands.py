@@ -19,13 +19,13 @@ from tests.processes import is_alive
 
 ROOT = Path(__file__).parents[3]
 PIPELINES = """
-import os, sys, time
+import os, sys, tempfile, time
 from rung import pipeline, step
 
 @step(cache=False)
 def tell() -> dict:
     print("to the log")
-    return {"folder": os.getcwd(), "word": os.environ.get("WORD", ""), "pid": os.getpid(), "parent": os.getppid()}
+    return {"folder": os.getcwd(), "word": os.environ.get("WORD", ""), "pid": os.getpid(), "parent": os.getppid(), "name": sys.argv[0], "temporary": tempfile.gettempdir()}
 
 @step(cache=False)
 def rest() -> int:

@@ -23,10 +23,13 @@ from tests.processes import is_alive
 def test_a_command_runs_in_a_child_of_the_warm_process_with_folder_and_environment_of_its_caller(
     project: Path, env: dict[str, str], warm: int
 ) -> None:
-    answer = told(project, {**env, "WORD": "sesame"})
+    temporary = str(project.parent / "run")
+    answer = told(project, {**env, "WORD": "sesame", "TMPDIR": temporary})
     assert answer["parent"] == warm
     assert answer["folder"] == str(project)
     assert answer["word"] == "sesame"
+    assert answer["temporary"] == temporary
+    assert answer["name"] == told(project, {**env, "RUNG_WARM": "0"})["name"]
 
 
 def test_without_a_warm_process_and_when_told_so_a_command_runs_by_itself(project: Path, env: dict[str, str], warm: int) -> None:

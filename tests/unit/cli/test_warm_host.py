@@ -92,7 +92,7 @@ def test_a_command_that_is_ended_as_it_begins_does_end(host: Host, monkeypatch: 
         return pid
 
     monkeypatch.setattr(os, "fork", ended_at_once)
-    monkeypatch.setattr(warm_host, "_read", lambda _: _Wish([], b"/", {}, 0o022, []))
+    monkeypatch.setattr(warm_host, "_read", lambda _: _Wish("rung", [], b"/", {}, 0o022, []))
     before = signal.signal(signal.SIGTERM, lambda *_: setattr(host, "idle_s", 0.0))  # as a warm process has it
     ours, theirs = socket.socketpair()
     try:
