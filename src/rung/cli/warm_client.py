@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LISTENS = b"+"  # what the warm process says first
-_LISTENS_S = 2.0
+_LISTENS_S = 10.0  # longer than a busy machine stands still, for whoever waits in vain gives it up for all
 _STANDARD_ERROR = 2
 _INT = 4  # bytes of a descriptor's number, as the kernel takes it
 _FOLDER = 0o040000  # of a mode: the kind of a folder

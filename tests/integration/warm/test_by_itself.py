@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,16 @@ def person(env: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def _hosts(env: dict[str, str]) -> list[int]:
-    told = subprocess.run(["pgrep", "-f", f"warm_host {env['XDG_RUNTIME_DIR']}/"], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in told.stdout.split()]
+    """Processes that are warm, or about to be, with a socket in this place."""
+    place = f"{env['XDG_RUNTIME_DIR']}/".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"rung.cli.warm_host" in words and any(word.startswith(place) for word in words):
+                    found.append(int(entry.name))
+    return found
 
 
 def _status(project: Path, env: dict[str, str]) -> dict[str, object]:
