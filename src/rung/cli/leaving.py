@@ -13,8 +13,9 @@ import os
 import sys
 from contextlib import suppress
 
+from rung.cli.frame import EXIT_FAILURE
+
 _OURS = {"rung", "msgspec", "blake3", "sqlalchemy", "greenlet", "psycopg", "psycopg_binary", "psycopg_c", "yaml", "markupsafe"}
-_FAILED = 1
 
 
 def leave(status: int) -> None:
@@ -37,7 +38,7 @@ def _has_foreign_code() -> bool:
     """Whether a native library is loaded that is neither Python's nor one of those that short commands load."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and file.endswith(".so") and "site-packages" in file and name.partition(".")[0] not in _OURS:
+        if file and file.endswith((".so", ".pyd")) and "lib-dynload" not in file and name.partition(".")[0] not in _OURS:
             return True
     return False
 
@@ -89,7 +90,7 @@ def _written() -> int:
         except ValueError:
             continue  # closed
         except OSError as error:
-            failed = _FAILED
+            failed = EXIT_FAILURE
             told = f"The output could not be written: {error.strerror}.\n"
             os.write(2, told.encode()) if stream is sys.stdout else None
     return failed
